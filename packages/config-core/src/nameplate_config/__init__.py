@@ -1,0 +1,53 @@
+"""Typed configs that come back exactly as they went in, without torch."""
+
+from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
+from nameplate_config._config import fields as fields
+from nameplate_config._config import read_config_values as read_config_values
+from nameplate_config._config import split_options as split_options
+from nameplate_config._fields import MISSING as MISSING
+from nameplate_config._fields import Field as Field
+from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
+from nameplate_config._source import Source as Source
+from nameplate_config._source import open_source as open_source
+from nameplate_config.errors import ConfigError as ConfigError
+from nameplate_config.errors import ConfigFileError as ConfigFileError
+from nameplate_config.errors import HubError as HubError
+from nameplate_config.errors import NameplateError as NameplateError
+from nameplate_config.errors import Problem as Problem
+from nameplate_config.errors import SourceNotFoundError as SourceNotFoundError
+from nameplate_config.errors import UnknownOptionError as UnknownOptionError
+from nameplate_config.errors import UnsafePathError as UnsafePathError
+from nameplate_config.typing import OnlyWhen as OnlyWhen
+from nameplate_config.typing import Tiny as Tiny
+
+__all__ = [
+    "HUB_OPTIONS",
+    "MISSING",
+    "ConfigError",
+    "ConfigFileError",
+    "Field",
+    "HubError",
+    "NameplateError",
+    "OnlyWhen",
+    "PreTrainedConfig",
+    "Problem",
+    "Source",
+    "SourceNotFoundError",
+    "Tiny",
+    "UnknownOptionError",
+    "UnsafePathError",
+    "fields",
+    "open_source",
+    "read_config_values",
+    "split_options",
+]
+
+
+def __getattr__(name: str) -> str:
+    """Answer `__version__` from the installed metadata, which is the only place it is written."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - costs more than the rest of this package
+
+        return version("nameplate-config")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

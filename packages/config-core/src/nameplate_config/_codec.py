@@ -1,0 +1,495 @@
+"""From an annotation to a codec: what a field accepts, how it looks in JSON, how it comes back.
+
+`codec_for` compiles an annotation once per class. A codec *converts* (checks a value and returns the config's
+own copy, never the caller's object) and *encodes* (returns fresh JSON). Conversion accepts a value and its JSON
+form alike, which is how a file comes back as the types that went in. One class per kind of annotation; how
+fields are collected belongs to `_fields`.
+"""
+
+import enum
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal, Protocol, TypeVar, Union
+
+from nameplate_config.errors import Problem
+from nameplate_config.typing import JSONValue
+from nameplate_config.wording import did_you_mean, listed, shown
+
+FLOAT_TAG = "__float__"
+"""JSON has no infinities and no NaN; Transformers writes them as ``{"__float__": "Infinity"}``, and so do we."""
+
+_SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
+
+class InvalidValueError(Exception):
+    """Raised by a codec for a value that it refuses; carries the problems found. Never leaves this package."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where in a config a value stands, and whether it was just read from JSON."""
+
+    path: str
+    from_file: bool = False
+
+    def item(self, key: object) -> "Site":
+        """Return the site of one entry of the container at this site."""
+        return Site(f"{self.path}[{key!r}]", self.from_file)
+
+    def refuse(self, expected: str, value: object, hint: str = "") -> InvalidValueError:
+        """Return the error that says what this site expected instead of *value*."""
+        return InvalidValueError(Problem(self.path, expected, shown(value), hint))
+
+
+class Codec(Protocol):
+    """What every kind of annotation can do."""
+
+    @property
+    def expected(self) -> str:
+        """What the codec accepts, in words."""
+        ...
+
+    def convert(self, value: Any, site: Site) -> Any:
+        """Return the config's own copy of *value*; raise `InvalidValueError` if it does not belong here."""
+        ...
+
+    def encode(self, value: Any) -> JSONValue:
+        """Return *value* as fresh JSON that shares nothing with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """`bool`, `int`, `str` and `None`: exactly that type, and the same in JSON."""
+
+    kind: type
+    expected: str
+
+    def convert(self, value: Any, site: Site) -> Any:
+        if type(value) is self.kind:
+            return value
+        if isinstance(value, self.kind) and not isinstance(value, (bool, enum.Enum)):
+            return self.kind(value)  # a subclass such as numpy.str_ would not survive the file
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: Any) -> JSONValue:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    """`float`, with integers accepted and the three values that JSON lacks written with a tag."""
+
+    expected: str = "a float"
+
+    def convert(self, value: Any, site: Site) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if site.from_file and isinstance(value, dict) and value.keys() == {FLOAT_TAG}:
+            name = value[FLOAT_TAG]
+            if isinstance(name, str) and name in _SPECIAL_FLOATS:
+                return _SPECIAL_FLOATS[name]
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: float) -> JSONValue:
+        return encode_float(value)
+
+
+def encode_float(value: float) -> JSONValue:
+    """Return *value* as JSON, tagged if it is not finite."""
+    if math.isfinite(value):
+        return value
+    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return {FLOAT_TAG: name}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`Literal`: one of a few values."""
+
+    choices: tuple[Any, ...]
+
+    @property
+    def expected(self) -> str:
+        return "one of " + listed([repr(choice) for choice in self.choices], limit=12)
+
+    def convert(self, value: Any, site: Site) -> Any:
+        for choice in self.choices:
+            if type(choice) is type(value) and choice == value:
+                return choice
+        names = [choice for choice in self.choices if isinstance(choice, str)]
+        raise site.refuse(self.expected, value, did_you_mean(value, names) if isinstance(value, str) else "")
+
+    def encode(self, value: Any) -> JSONValue:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Enumeration:
+    """An `Enum`: a member, or the value of one; in JSON its value."""
+
+    kind: type[enum.Enum]
+
+    @property
+    def expected(self) -> str:
+        return f"a {self.kind.__name__}: " + listed([repr(each.value) for each in self.kind], limit=12)
+
+    def convert(self, value: Any, site: Site) -> enum.Enum:
+        try:
+            return self.kind(value)
+        except ValueError:
+            raise site.refuse(self.expected, value) from None
+
+    def encode(self, value: enum.Enum) -> JSONValue:
+        return value.value
+
+
+@dataclass(frozen=True, slots=True)
+class PathCodec:
+    """A `pathlib.Path`, in JSON its text with forward slashes."""
+
+    kind: type[PurePath]
+    expected: str = "a path"
+
+    def convert(self, value: Any, site: Site) -> PurePath:
+        if isinstance(value, (str, PurePath)):
+            return self.kind(value)
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: PurePath) -> JSONValue:
+        return value.as_posix()
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """`list[T]`, `tuple[T, ...]`, `set[T]` and `frozenset[T]`: a list in JSON, the right type when read."""
+
+    kind: type
+    element: Codec
+
+    @property
+    def expected(self) -> str:
+        return f"a {self.kind.__name__} of which each is {self.element.expected}"
+
+    def convert(self, value: Any, site: Site) -> Any:
+        accepted = (list, tuple) if self.kind in {list, tuple} or site.from_file else (set, frozenset)
+        if not isinstance(value, accepted):
+            raise site.refuse(f"a {self.kind.__name__}", value)
+        return self.kind(_each(value, lambda item, at: self.element.convert(item, at), site))
+
+    def encode(self, value: Any) -> JSONValue:
+        encoded = [self.element.encode(item) for item in value]
+        # A set has no order, but the file must not depend on the hash seed.
+        return sorted(encoded, key=repr) if self.kind in {set, frozenset} else encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`tuple[A, B, C]`: one codec per position."""
+
+    elements: tuple[Codec, ...]
+
+    @property
+    def expected(self) -> str:
+        return f"a tuple of {len(self.elements)}"
+
+    def convert(self, value: Any, site: Site) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or len(value) != len(self.elements):
+            raise site.refuse(self.expected, value)
+        return tuple(_each(value, lambda item, at, codec: codec.convert(item, at), site, self.elements))
+
+    def encode(self, value: tuple[Any, ...]) -> JSONValue:
+        return [codec.encode(item) for codec, item in zip(self.elements, value, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingCodec:
+    """`dict[K, V]`: order is kept, and keys that JSON turns into text come back as what they were."""
+
+    key: Codec
+    value: Codec
+
+    @property
+    def expected(self) -> str:
+        return f"a dict from {self.key.expected} to {self.value.expected}"
+
+    def convert(self, value: Any, site: Site) -> dict[Any, Any]:
+        if not isinstance(value, Mapping):
+            raise site.refuse("a dict", value)
+        problems: list[Problem] = []
+        result: dict[Any, Any] = {}
+        for key, item in value.items():
+            at = site.item(key)
+            try:
+                result[self.key.convert(self._key_from_text(key, site), at)] = self.value.convert(item, at)
+            except InvalidValueError as error:
+                problems += error.problems
+        if problems:
+            raise InvalidValueError(*problems)
+        return result
+
+    def _key_from_text(self, key: Any, site: Site) -> Any:
+        is_int = isinstance(self.key, Scalar) and self.key.kind is int
+        if is_int and site.from_file and isinstance(key, str) and key.lstrip("-").isdecimal():
+            return int(key)
+        return key
+
+    def encode(self, value: dict[Any, Any]) -> JSONValue:
+        return {str(self.key.encode(key)): self.value.encode(item) for key, item in value.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class UnionCodec:
+    """`A | B`: the first member whose type is exactly the value's, else the first that accepts it."""
+
+    members: tuple[Codec, ...]
+
+    @property
+    def expected(self) -> str:
+        return " or ".join(dict.fromkeys(member.expected for member in self.members))
+
+    def convert(self, value: Any, site: Site) -> Any:
+        accepted: list[Any] = []
+        refusals: list[InvalidValueError] = []
+        for member in self.members:
+            try:
+                converted = member.convert(value, site)
+            except InvalidValueError as error:
+                refusals.append(error)
+                continue
+            if type(converted) is type(value):
+                return converted
+            accepted.append(converted)
+        if accepted:
+            return accepted[0]
+        deepest = max((error.problems[0] for error in refusals), key=lambda problem: len(problem.path))
+        if deepest.path != site.path:  # a container of the right kind with a wrong element: name the element
+            raise InvalidValueError(deepest)
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: Any) -> JSONValue:
+        for member in self.members:
+            try:
+                if type(member.convert(value, Site(""))) is type(value):
+                    return member.encode(value)
+            except InvalidValueError:
+                continue
+        message = f"{shown(value)} is none of: {self.expected}"
+        raise AssertionError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """`Annotated[T, Ge(1), …]`: another codec's value, within bounds."""
+
+    inner: Codec
+    bounds: tuple["Bound", ...]
+
+    @property
+    def expected(self) -> str:
+        return " and ".join([self.inner.expected, *(bound.expected for bound in self.bounds)])
+
+    def convert(self, value: Any, site: Site) -> Any:
+        converted = self.inner.convert(value, site)
+        if all(bound.holds(converted) for bound in self.bounds):
+            return converted
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: Any) -> JSONValue:
+        return self.inner.encode(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One condition on a value, and how to say it."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """No annotation, or `Any`: whatever JSON can carry without changing it. A tuple becomes a list."""
+
+    expected: str = "a value that JSON can carry (None, bool, int, float, str, list, dict with str keys)"
+
+    def convert(self, value: Any, site: Site) -> Any:
+        if value is None or type(value) in {bool, int, str, float}:
+            return value
+        if isinstance(value, (list, tuple)):
+            return list(_each(value, lambda item, at: self.convert(item, at), site))
+        if isinstance(value, dict):
+            if site.from_file and value.keys() == {FLOAT_TAG}:
+                return Float().convert(value, site)
+            return MappingCodec(_TEXT, self).convert(value, site)
+        raise site.refuse(self.expected, value, "Annotate the field with its type so that it can be restored.")
+
+    def encode(self, value: Any) -> JSONValue:
+        if isinstance(value, float):
+            return encode_float(value)
+        if isinstance(value, list):
+            return [self.encode(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.encode(item) for key, item in value.items()}
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """No annotation, but a default that shows the type: restored as that type, though anything may be given."""
+
+    kind: type
+    inner: Codec
+
+    @property
+    def expected(self) -> str:
+        return _SCALARS[Any].expected
+
+    def convert(self, value: Any, site: Site) -> Any:
+        try:
+            return self.inner.convert(value, site)
+        except InvalidValueError:
+            return _SCALARS[Any].convert(value, site)
+
+    def encode(self, value: Any) -> JSONValue:
+        return (self.inner if isinstance(value, self.kind) else _SCALARS[Any]).encode(value)
+
+
+_TEXT = Scalar(str, "a str")
+_SCALARS: dict[Any, Codec] = {
+    bool: Scalar(bool, "a bool"),
+    int: Scalar(int, "an int"),
+    str: _TEXT,
+    None: Scalar(type(None), "None"),
+    type(None): Scalar(type(None), "None"),
+    float: Float(),
+    Any: Anything(),
+}
+
+CodecFactory = Callable[[type], Codec | None]
+"""Builds the codec of a class that this module does not know, or returns None."""
+
+_factories: list[CodecFactory] = []
+
+
+def extend_codecs(factory: CodecFactory) -> None:
+    """Let *factory* be asked for the codec of classes that are not built in."""
+    _factories.append(factory)
+
+
+def codec_for(annotation: Any) -> Codec:
+    """Return the codec of an annotation.
+
+    Raises:
+        TypeError: If no codec knows the annotation.
+    """
+    if annotation is None or (isinstance(annotation, type) and annotation in _SCALARS) or annotation is Any:
+        return _SCALARS[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _bounded(codec_for(arguments[0]), arguments[1:])
+    if origin is Literal:
+        return Choice(arguments)
+    if origin in {Union, types.UnionType}:
+        return UnionCodec(tuple(codec_for(each) for each in arguments))
+    if origin is not None:
+        return _container(origin, arguments, annotation)
+    if isinstance(annotation, TypeVar) or annotation is object:
+        return _SCALARS[Any]
+    return _class_codec(annotation)
+
+
+def codec_like(default: Any) -> Codec:
+    """Return the codec of a field that has no annotation, judged by its default value."""
+    kind = type(default)
+    if isinstance(default, (tuple, set, frozenset)):
+        return Likely(kind, Collection(kind, _SCALARS[Any]))
+    if isinstance(default, enum.Enum):
+        return Likely(kind, Enumeration(kind))
+    if isinstance(default, PurePath):
+        return Likely(PurePath, PathCodec(Path if isinstance(default, Path) else PurePath))
+    if isinstance(default, dict) and default and all(type(key) is int for key in default):
+        return Likely(dict, MappingCodec(_SCALARS[int], _SCALARS[Any]))
+    return _SCALARS[Any]
+
+
+def _each(
+    values: Sequence[Any], convert: Callable[..., Any], site: Site, codecs: Sequence[Codec] | None = None
+) -> list[Any]:
+    """Convert every element and report the problems of all of them, not only of the first."""
+    problems: list[Problem] = []
+    results: list[Any] = []
+    for position, value in enumerate(values):
+        extra = () if codecs is None else (codecs[position],)
+        try:
+            results.append(convert(value, site.item(position), *extra))
+        except InvalidValueError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidValueError(*problems)
+    return results
+
+
+def _container(origin: Any, arguments: tuple[Any, ...], annotation: Any) -> Codec:
+    if origin is tuple and not (len(arguments) == 2 and arguments[1] is ...):  # noqa: PLR2004 - tuple[T, ...]
+        return Record(tuple(codec_for(each) for each in arguments))
+    if origin in {list, tuple, set, frozenset}:
+        return Collection(origin, codec_for(arguments[0]))
+    if origin is dict:
+        return MappingCodec(codec_for(arguments[0]), codec_for(arguments[1]))
+    message = f"no codec for the annotation {annotation!r}"
+    raise TypeError(message)
+
+
+def _class_codec(annotation: Any) -> Codec:
+    if annotation in {list, tuple, set, frozenset}:
+        return Collection(annotation, _SCALARS[Any])
+    if annotation is dict:
+        return MappingCodec(_TEXT, _SCALARS[Any])
+    if isinstance(annotation, type):
+        if issubclass(annotation, enum.Enum):
+            return Enumeration(annotation)
+        if issubclass(annotation, PurePath):
+            return PathCodec(annotation)
+        for factory in _factories:
+            codec = factory(annotation)
+            if codec is not None:
+                return codec
+    message = f"no codec for the annotation {annotation!r}"
+    raise TypeError(message)
+
+
+def _bounded(inner: Codec, marks: Sequence[Any]) -> Codec:
+    bounds = tuple(bound for mark in marks for bound in _bounds_of(mark))
+    return Bounded(inner, bounds) if bounds else inner
+
+
+def _bounds_of(mark: Any) -> list[Bound]:
+    """Read an annotated_types mark by its attributes, which is how that package asks to be recognised."""
+    tests: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+        "ge": ("at least {}", lambda value, limit: value >= limit),
+        "gt": ("more than {}", lambda value, limit: value > limit),
+        "le": ("at most {}", lambda value, limit: value <= limit),
+        "lt": ("less than {}", lambda value, limit: value < limit),
+        "multiple_of": ("a multiple of {}", lambda value, limit: value % limit == 0),
+        "min_length": ("at least {} long", lambda value, limit: len(value) >= limit),
+        "max_length": ("at most {} long", lambda value, limit: len(value) <= limit),
+    }
+    bounds = []
+    for attribute, (words, test) in tests.items():
+        limit = getattr(mark, attribute, None)
+        if limit is not None and not (attribute == "min_length" and limit == 0):
+            bounds.append(Bound(words.format(limit), _against(test, limit)))
+    return bounds
+
+
+def _against(test: Callable[[Any, Any], bool], limit: Any) -> Callable[[Any], bool]:
+    return lambda value: test(value, limit)

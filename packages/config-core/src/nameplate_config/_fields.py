@@ -1,0 +1,251 @@
+"""What fields a config class has: collected once per class from annotations and from `__init__` signatures.
+
+A `Schema` answers every question about names: which there are, what each accepts and defaults to, what an alias
+stands for, and under which name a value must be handed to `__init__`. Values themselves belong to `_config`.
+"""
+
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nameplate_config._codec import Codec, InvalidValueError, Site, codec_for, codec_like
+from nameplate_config.errors import ConfigError, Problem, UnknownOptionError
+from nameplate_config.typing import OnlyWhen
+from nameplate_config.wording import did_you_mean, sentences, shown
+
+_IMMUTABLE = (type(None), bool, int, float, str)
+
+
+class _Missing:
+    """The default of a field that has none."""
+
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One declared field of a config class.
+
+    Attributes:
+        name: Its name in the instance and in the file (never an alias).
+        annotation: What the class wrote, `Annotated` marks included; `Any` for a bare parameter.
+        default: The default value, or `MISSING`. A container here is the class's own: do not change it.
+        marks: The extras of `Annotated`: bounds, `Tiny`, `OnlyWhen`.
+        inherited: Whether every config has it (`architectures`, `dtype`, …). Such a field is saved only if set.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    marks: tuple[Any, ...]
+    inherited: bool
+    codec: Codec
+
+    @property
+    def required(self) -> bool:
+        """Whether a value must be given."""
+        return self.default is MISSING
+
+    def convert(self, value: Any, *, from_file: bool = False) -> Any:
+        """Return the config's own copy of *value*, or raise with the problems found."""
+        return self.codec.convert(value, Site(self.name, from_file))
+
+    def fresh_default(self) -> Any:
+        """Return the default; a container is copied, so that no two configs share one."""
+        return self.default if isinstance(self.default, _IMMUTABLE) else self.convert(self.default)
+
+    def conflicts(self, values: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a problem for each `OnlyWhen` mark that the values of a config violate."""
+        value = values[self.name]
+        for mark in self.marks:
+            if isinstance(mark, OnlyWhen) and values[mark.field] not in mark.values and value != self.default:
+                allowed = " or ".join(repr(each) for each in mark.values)
+                yield Problem(
+                    self.name,
+                    f"{self.default!r} while {mark.field} is {values[mark.field]!r}",
+                    shown(value),
+                    f"It has an effect only when {mark.field} is {allowed}",
+                )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Everything about the names of one config class.
+
+    Attributes:
+        owner: The name of the class, for messages.
+        fields: Every declared field by name, base classes first.
+        aliases: Other names of fields, from `attribute_map`.
+        parameters: What the outermost `__init__` takes by name, mapped from the field's name.
+        open: Whether that `__init__` takes `**kwargs`.
+    """
+
+    owner: str
+    fields: dict[str, Field]
+    aliases: dict[str, str]
+    parameters: dict[str, str]
+    open: bool
+
+    def field_name(self, name: str) -> str:
+        """Return the name that *name* is an alias of, or *name* itself."""
+        return self.aliases.get(name, name)
+
+    def knows(self, name: str) -> bool:
+        """Whether *name* is a field or the alias of one."""
+        return self.field_name(name) in self.fields
+
+    def known_names(self) -> list[str]:
+        """Return the names of fields and aliases."""
+        return [*self.fields, *self.aliases]
+
+    def canonical(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *values* under the fields' own names.
+
+        Raises:
+            ConfigError: If a field and its alias are both given and differ.
+        """
+        result: dict[str, Any] = {}
+        for name, value in values.items():
+            field = self.field_name(name)
+            if field in result and result[field] != value:
+                problem = Problem(field, "one value", f"{shown(result[field])} and, as {name!r}, {shown(value)}")
+                raise problems_error(self.owner, [problem])
+            result[field] = value
+        return result
+
+    def refuse_unknown(self, names: list[str]) -> None:
+        """Raise for the first name that is no field.
+
+        Raises:
+            UnknownOptionError: With the nearest name that exists.
+        """
+        for name in names:
+            if not self.knows(name):
+                known = [field.name for field in self.fields.values() if not field.inherited]
+                message = sentences(
+                    f"{self.owner} has no field {name!r}.",
+                    did_you_mean(name, self.known_names()) or f"Its fields are: {', '.join(known[:12]) or 'none'}.",
+                )
+                raise UnknownOptionError(message)
+
+
+def problems_error(
+    owner: str, problems: list[Problem], kind: type[ConfigError] = ConfigError, where: str = ""
+) -> ConfigError:
+    """Return one error that lists the problems, at most five in words and all of them in `.problems`."""
+    place = f" in {where}" if where else ""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = [str(problem) for problem in problems[:5]]
+    rest = f"and {len(problems) - 5} more" if len(problems) > 5 else ""  # noqa: PLR2004 - as listed above
+    return kind(sentences(f"{owner}{place}: {count}.", *lines, rest), tuple(problems))
+
+
+def schema_of(cls: type, root: type) -> Schema:
+    """Build the schema of a config class.
+
+    Args:
+        cls: The class.
+        root: The base class of all configs; its own fields count as inherited.
+
+    Raises:
+        ConfigError: If an annotation has no codec or a default does not fit its own annotation.
+    """
+    lineage = [each for each in reversed(cls.__mro__) if issubclass(each, root)]
+    fields: dict[str, Field] = {}
+    for each in lineage:
+        fields |= _annotated_fields(each, inherited=each is root)
+    aliases: dict[str, str] = {}
+    for each in lineage:
+        aliases |= each.__dict__.get("attribute_map", {})
+    parameters: dict[str, str] = {}
+    takes_any = False
+    for each in lineage:
+        if each is not root and "__init__" in each.__dict__:
+            signature = inspect.signature(each.__dict__["__init__"])
+            fields |= _parameter_fields(each, signature, aliases, fields)
+            parameters = {aliases.get(name, name): name for name in _named(signature)}
+            takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    return Schema(cls.__name__, fields, aliases, parameters, takes_any)
+
+
+def has_own_init(cls: type, root: type) -> bool:
+    """Whether the class or a base below *root* wrote an `__init__`."""
+    return any("__init__" in each.__dict__ for each in cls.__mro__ if issubclass(each, root) and each is not root)
+
+
+def _named(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
+    named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    return {name: p for name, p in list(signature.parameters.items())[1:] if p.kind in named}
+
+
+def _annotated_fields(cls: type, *, inherited: bool) -> dict[str, Field]:
+    namespace = vars(sys.modules.get(cls.__module__)) if cls.__module__ in sys.modules else {}
+    found: dict[str, Field] = {}
+    for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+        resolved = _resolved(cls, name, annotation, namespace)
+        if name.startswith("_") or _is_class_variable(resolved):
+            continue
+        found[name] = _field(cls, name, resolved, _default(cls.__dict__.get(name, MISSING)), inherited=inherited)
+    return found
+
+
+def _parameter_fields(
+    cls: type, signature: inspect.Signature, aliases: Mapping[str, str], declared: Mapping[str, Field]
+) -> dict[str, Field]:
+    namespace = cls.__dict__["__init__"].__globals__
+    found: dict[str, Field] = {}
+    for parameter in _named(signature).values():
+        name = aliases.get(parameter.name, parameter.name)
+        default = MISSING if parameter.default is parameter.empty else parameter.default
+        annotation: Any = None
+        if parameter.annotation is not parameter.empty:
+            annotation = _resolved(cls, name, parameter.annotation, namespace)
+        elif name in declared:
+            annotation = declared[name].annotation
+        found[name] = _field(cls, name, annotation, default, inherited=False)
+    return found
+
+
+def _field(cls: type, name: str, annotation: Any, default: Any, *, inherited: bool) -> Field:
+    try:
+        codec = codec_like(default) if annotation is None else codec_for(annotation)
+        own = default if default is MISSING else codec.convert(default, Site(name))
+    except TypeError as error:
+        message = f"{cls.__name__}.{name}: {error}. Use types that a config file can carry, or a ClassVar."
+        raise ConfigError(message) from error
+    except InvalidValueError as error:
+        raise problems_error(f"the default of {cls.__name__}.{name}", list(error.problems)) from None
+    marks = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is typing.Annotated else ()
+    return Field(name, Any if annotation is None else annotation, own, marks, inherited, codec)
+
+
+def _resolved(cls: type, name: str, annotation: Any, namespace: Mapping[str, Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, dict(namespace), dict(vars(cls)))  # noqa: S307 - the class's own source text
+    except Exception as error:
+        message = f"{cls.__name__}.{name}: the annotation {annotation!r} cannot be resolved: {error}."
+        raise ConfigError(message) from error
+
+
+def _is_class_variable(annotation: Any) -> bool:
+    return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
+
+
+def _default(value: Any) -> Any:
+    """Read a class attribute as a default; `dataclasses.field` works as it does there."""
+    if not isinstance(value, dataclasses.Field):
+        return value
+    if value.default is not dataclasses.MISSING:
+        return value.default
+    factory: Callable[[], Any] | Any = value.default_factory
+    return MISSING if factory is dataclasses.MISSING else factory()

@@ -1,0 +1,89 @@
+"""The error tree of the family: what can go wrong, drawn once.
+
+    NameplateError                                 the one root; `except NameplateError` catches all of ours
+    ├─ SourceNotFoundError (FileNotFoundError)     a folder, repository or file that is not there
+    ├─ HubError            (OSError)               the Hub refused, or could not be reached
+    ├─ UnsafePathError     (ValueError)            a file name that would leave its folder
+    ├─ UnknownOptionError  (TypeError)             a keyword that nobody takes
+    └─ ConfigError         (ValueError)            values that a config cannot hold; `.problems` has all of them
+       └─ ConfigFileError                          a config file that cannot be read as one
+
+`nameplate_model.errors`, `nameplate_auto.errors` and `nameplate_conformance.errors` grow their branches from
+the same root. Every class is also the builtin that Transformers raises in that place, so ported `except`
+clauses keep working.
+
+A message says what failed, where (file, key), what was expected and found, and the way out. It lists at most
+five names. Only the classes and the record of one problem belong in this room; phrasing lives in `wording`.
+"""
+
+from dataclasses import dataclass
+
+
+class NameplateError(Exception):
+    """Anything that this family of libraries refuses to do."""
+
+
+class SourceNotFoundError(NameplateError, FileNotFoundError):
+    """A folder, repository or file is absent: says what was asked for, what was looked for and what is there."""
+
+
+class HubError(NameplateError, OSError):
+    """The Hub refused or could not be reached; the error of huggingface_hub is the `__cause__`."""
+
+
+class UnsafePathError(NameplateError, ValueError):
+    """A file name, read from data or given by the caller, would leave the folder that it belongs to."""
+
+
+class UnknownOptionError(NameplateError, TypeError):
+    """A keyword argument that neither the function nor the config knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with one value of a config.
+
+    Attributes:
+        path: Where, as it would be written in code: ``layers[2]``.
+        expected: What would have been right, in words.
+        found: The offending value as `repr` shows it, shortened; empty if there was no value.
+        hint: The way out, a whole sentence, or empty.
+    """
+
+    path: str
+    expected: str
+    found: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        found = f", found {self.found}" if self.found else ""
+        hint = f". {self.hint}" if self.hint else ""
+        return f"{self.path}: expected {self.expected}{found}{hint}"
+
+
+class ConfigError(NameplateError, ValueError):
+    """Values that a config cannot hold.
+
+    Attributes:
+        problems: Every problem found, not only the first, in the order of the fields.
+    """
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class ConfigFileError(ConfigError):
+    """A config file that cannot be read: broken JSON, a wrong root, a budget exceeded."""
+
+
+for _error in (
+    NameplateError,
+    SourceNotFoundError,
+    HubError,
+    UnsafePathError,
+    UnknownOptionError,
+    ConfigError,
+    ConfigFileError,
+):
+    _error.__module__ = "nameplate_config"  # tracebacks show the name that users import

@@ -1,0 +1,79 @@
+"""How messages are phrased: shortened values, bounded lists, nearest names.
+
+Shared by every package of the family so that all errors read alike. Only pure functions from values to text.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+NAMES_LISTED = 5
+"""A message never lists more names than this."""
+
+_LONGEST_VALUE = 80
+
+
+def shown(value: object) -> str:
+    """Return `repr(value)`, cut to one short line.
+
+    Example:
+        >>> shown([1, 2])
+        '[1, 2]'
+        >>> len(shown("x" * 1000))
+        80
+    """
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error that is being reported
+        text = f"<{type(value).__name__}>"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def listed(names: Iterable[object], *, limit: int = NAMES_LISTED) -> str:
+    """Join names for a message, at most *limit* of them, and count the rest.
+
+    Example:
+        >>> listed("abcdefg")
+        'a, b, c, d, e and 2 more'
+        >>> listed([])
+        'none'
+    """
+    every = [str(name) for name in names]
+    if not every:
+        return "none"
+    rest = f" and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + rest
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that *name* was most likely meant to be, or None.
+
+    Example:
+        >>> nearest("num_lables", ["num_labels", "layers"])
+        'num_labels'
+        >>> nearest("dropout", ["layers"]) is None
+        True
+    """
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the nearest known name, or an empty text.
+
+    Example:
+        >>> did_you_mean("num_lables", ["num_labels", "layers"])
+        "Did you mean 'num_labels'?"
+    """
+    near = nearest(name, known)
+    return f"Did you mean {near!r}?" if near else ""
+
+
+def sentences(*parts: str) -> str:
+    r"""Join the parts of a message that are not empty: the first line says what failed, the others follow indented.
+
+    Example:
+        >>> sentences("it failed", "", "do that")
+        'it failed\n  do that'
+    """
+    return "\n  ".join(part for part in parts if part)
