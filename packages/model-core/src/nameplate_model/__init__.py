@@ -1,0 +1,35 @@
+"""Save and load any torch module: no weight lost, invented or torn."""
+
+from nameplate_model._model import LOAD_OPTIONS as LOAD_OPTIONS
+from nameplate_model._model import PreTrainedModel as PreTrainedModel
+from nameplate_model._report import LoadReport as LoadReport
+from nameplate_model._report import Mismatch as Mismatch
+from nameplate_model.errors import AmbiguousCheckpointError as AmbiguousCheckpointError
+from nameplate_model.errors import CheckpointError as CheckpointError
+from nameplate_model.errors import CorruptFileError as CorruptFileError
+from nameplate_model.errors import MismatchError as MismatchError
+from nameplate_model.errors import SaveError as SaveError
+from nameplate_model.errors import ShardError as ShardError
+
+__all__ = [
+    "LOAD_OPTIONS",
+    "AmbiguousCheckpointError",
+    "CheckpointError",
+    "CorruptFileError",
+    "LoadReport",
+    "Mismatch",
+    "MismatchError",
+    "PreTrainedModel",
+    "SaveError",
+    "ShardError",
+]
+
+
+def __getattr__(name: str) -> str:
+    """Answer `__version__` from the installed metadata, which is the only place it is written."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - only when somebody asks
+
+        return version("nameplate-model")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -1,0 +1,161 @@
+"""Building a model without its weights: parameters become metadata only, no initialiser runs, buffers are real.
+
+Loading replaces every parameter anyway, so filling them with random numbers first is wasted time (most of the time
+of a construction) and moves the random state. Buffers are another matter: those that no file holds exist only
+because the constructor computed them.
+
+No state of the process is patched. The hook that torch offers for parameter registration is installed once, when
+this module is imported, and does nothing in a thread that is not building; the function mode belongs to its thread
+by nature. So any number of threads may build and load at once.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
+
+_WRITERS = frozenset(
+    f"{name}_"
+    for name in (
+        "add bernoulli cauchy clamp clamp_max clamp_min copy div erfinv exponential fill geometric "
+        "log_normal mul normal random sub uniform zero"
+    ).split()
+)
+"""In-place methods that only write values. On metadata they have no effect, but some take 100 µs to say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """A model ready to receive weights.
+
+    Attributes:
+        model: The model; its parameters are on the meta device unless it had to be built for real.
+        built_for_real: Why it had to be, or None.
+    """
+
+    model: nn.Module
+    built_for_real: str | None = None
+
+
+def build_skeleton(build: Callable[[], nn.Module]) -> Skeleton:
+    """Build a model whose parameters are metadata only; leave the random state as it was.
+
+    A constructor that reads its own parameters (``.item()``), or computes a buffer from them, cannot work on
+    metadata: it runs again for real, and the skeleton says why.
+
+    Args:
+        build: Constructs the model. May run twice.
+    """
+    with _random_state_kept():
+        try:
+            with _deferred_parameters():
+                model = build()
+        except Exception as error:  # noqa: BLE001 - if the constructor is at fault, the real build raises it again
+            reason = f"its constructor needs real parameters: {type(error).__name__}: {error}"
+        else:
+            stray = next(_stray_metadata(model), None)
+            if stray is None:
+                return Skeleton(model)
+            reason = f"{stray} is computed from parameters"
+    return Skeleton(build(), reason.splitlines()[0][:200])
+
+
+def is_deferred() -> bool:
+    """Whether this thread is building a skeleton right now."""
+    return getattr(_active, "build", None) is not None
+
+
+class _Build:
+    """One deferred construction: remembers which parameter became which metadata, so that ties survive."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[nn.Parameter], nn.Parameter]] = {}
+
+    def metadata_of(self, parameter: nn.Parameter) -> nn.Parameter:
+        """Return the metadata-only twin of a parameter, the same one each time."""
+        if parameter.is_meta:
+            return parameter
+        if type(parameter) is not nn.Parameter:
+            message = f"a {type(parameter).__name__} cannot be built as metadata"
+            raise TypeError(message)
+        seen, twin = self._known.get(id(parameter), (None, None))
+        if seen is not None and seen() is parameter and twin is not None:
+            return twin
+        empty = torch.empty_like(parameter, device="meta")
+        twin = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        twin.__dict__.update(parameter.__dict__)
+        self._known[id(parameter)] = (weakref.ref(parameter), twin)
+        return twin
+
+
+_active = threading.local()
+
+
+def _on_registration(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+    build: _Build | None = getattr(_active, "build", None)
+    return None if build is None else build.metadata_of(parameter)
+
+
+# At import and for good: adding it later could race with a thread that constructs a module at that moment.
+register_module_parameter_registration_hook(_on_registration)
+
+
+class _SkipWriters(TorchFunctionMode):
+    """Returns from initialisers at once when their target is metadata."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        target = args[0] if args else None
+        if isinstance(target, torch.Tensor) and target.is_meta and _only_writes(func):
+            return target
+        return func(*args, **(kwargs or {}))
+
+
+def _only_writes(func: Callable[..., Any]) -> bool:
+    name = getattr(func, "__name__", "")
+    return name in _WRITERS or (name.endswith("_") and getattr(func, "__module__", "") == "torch.nn.init")
+
+
+@contextmanager
+def _deferred_parameters() -> Iterator[None]:
+    outer = getattr(_active, "build", None)  # a constructor may itself load a model
+    _active.build = _Build()
+    try:
+        with _SkipWriters():
+            yield
+    finally:
+        _active.build = outer
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Put torch's random state back: buffers may have drawn from it, and a load must not be seen in it."""
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def _stray_metadata(model: nn.Module) -> Iterator[str]:
+    """Yield the tensors that loading would not replace although they are metadata."""
+    for prefix, module in model.named_modules():
+        dot = f"{prefix}." if prefix else ""
+        for name in module._non_persistent_buffers_set:  # noqa: SLF001 - torch has no public way to ask
+            buffer = module._buffers.get(name)  # noqa: SLF001
+            if buffer is not None and buffer.is_meta:
+                yield f"the non-persistent buffer {dot}{name}"
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and value.is_meta:
+                yield f"the attribute {dot}{name}"

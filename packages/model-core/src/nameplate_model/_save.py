@@ -1,0 +1,117 @@
+"""Saving: one file whose replacement is the commit, then its mirror.
+
+`model.safetensors` carries the config it belongs to in its own header (see `nameplate_config.record`), so the rename
+that replaces it changes weights and config in one step. `config.json` follows. Equal states give equal bytes.
+"""
+
+import ctypes
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from nameplate_config.files import Buffer, make_folder, read_file, replace_file
+from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
+from nameplate_config.wording import shown
+
+from nameplate_model._weights import TIED_KEY
+from nameplate_model.errors import CheckpointError, SaveError
+
+_PAGE = 4096
+"""Tensor data starts on a page, so that it can be mapped, sliced by rank and read past the page cache."""
+
+_LARGEST_CONFIG = 1 << 20
+
+_DTYPE_NAMES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "int32": "I32",
+    "uint32": "U32", "int64": "I64", "uint64": "U64", "float16": "F16", "bfloat16": "BF16", "float32": "F32",
+    "float64": "F64", "complex64": "C64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+}  # fmt: skip
+_DTYPES = {getattr(torch, ours): theirs for ours, theirs in _DTYPE_NAMES.items() if hasattr(torch, ours)}
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, torch.Tensor], config_text: str) -> None:
+    """Write weights and config into a folder: a reader or a crash sees the old checkpoint or the new one.
+
+    Args:
+        folder: Created if needed.
+        state: The tensors by key. Only read; a tensor on another device is copied to the host one at a time.
+        config_text: What `config.json` is going to hold.
+
+    Raises:
+        CheckpointError: If a value is no tensor, has no data, or has a dtype that the format lacks.
+        SaveError: If the system cannot write; what was there before is untouched.
+    """
+    stored, tied = _without_twins(_checked(state))
+    make_folder(folder)
+    mirror = folder / CONFIG_NAME
+    try:
+        previous = read_file(mirror, limit=_LARGEST_CONFIG, too_large=CheckpointError) if mirror.exists() else None
+        metadata = record_metadata(config_text, previous)
+        if tied:
+            metadata[TIED_KEY] = json.dumps(tied, sort_keys=True)
+        replace_file(folder / WEIGHTS_NAME, _file_bytes(stored, metadata))
+        replace_file(mirror, [config_text.encode()])
+    except OSError as error:
+        message = f"{str(folder)!r} could not be written: {error.strerror or error}. The old checkpoint is untouched."
+        raise SaveError(message) from error
+
+
+def _checked(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for key, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor):
+            message = f"the state dict holds {shown(tensor)} under {key!r}; only tensors can be saved."
+            raise CheckpointError(message)
+        if tensor.is_meta:
+            message = f"{key!r} is on the meta device: it has no values that could be saved."
+            raise CheckpointError(message)
+        if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided:
+            message = f"{key!r} has dtype {tensor.dtype} and layout {tensor.layout}, which safetensors cannot hold."
+            raise CheckpointError(message)
+    return dict(state)
+
+
+def _without_twins(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Split off the names of tensors that are stored already: the same memory, seen in the same way."""
+    stored: dict[str, torch.Tensor] = {}
+    tied: dict[str, str] = {}
+    first: dict[tuple[object, ...], str] = {}
+    for key, tensor in state.items():
+        identity = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device)
+        kept = first.setdefault(identity, key) if tensor.numel() else key
+        if kept == key:
+            stored[key] = tensor
+        else:
+            tied[key] = kept
+    return stored, tied
+
+
+def _file_bytes(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
+    # The widest elements first, then by name: every tensor is aligned, and the order depends on nothing else.
+    names = sorted(state, key=lambda name: (-state[name].element_size(), name))
+    yield _header(names, state, metadata)
+    for name in names:
+        yield from _tensor_bytes(state[name])
+
+
+def _header(names: list[str], state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    table: dict[str, object] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name in names:
+        tensor = state[name]
+        end = offset + tensor.numel() * tensor.element_size()
+        table[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(table, separators=(",", ":")).encode()
+    length = -(-(len(text) + 8) // _PAGE) * _PAGE - 8
+    return struct.pack("<Q", length) + text.ljust(length)
+
+
+def _tensor_bytes(tensor: torch.Tensor) -> Iterator[Buffer]:
+    """Yield the bytes of a tensor in row-major order, without a copy where it already lies so in host memory."""
+    dense = tensor.detach().to("cpu").contiguous()
+    size = dense.numel() * dense.element_size()
+    if size:
+        # torch offers no buffer without numpy; `dense` outlives the view, which is written before we go on.
+        yield memoryview((ctypes.c_char * size).from_address(dense.data_ptr()))

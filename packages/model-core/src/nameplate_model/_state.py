@@ -1,0 +1,78 @@
+"""The tensors of a module tree by their keys: where each one sits, and how another takes its place.
+
+A *slot* is a place that holds a parameter or a persistent buffer. Shared parameters and shared modules give several
+slots for one tensor, as in `torch.nn.Module.state_dict`. Nothing here knows of files.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a module tree that holds a parameter or a persistent buffer.
+
+    Attributes:
+        key: Its key in the state dict.
+        module: The module that owns the place.
+        name: The name inside that module.
+        tensor: What the place holds.
+    """
+
+    key: str
+    module: nn.Module
+    name: str
+    tensor: torch.Tensor
+
+    def put(self, tensor: torch.Tensor) -> None:
+        """Put *tensor* (a `Parameter` in the place of a parameter) where the old one was; nothing is copied."""
+        place = self.module._parameters if self.name in self.module._parameters else self.module._buffers  # noqa: SLF001
+        place[self.name] = tensor  # type: ignore[assignment]
+
+
+def slots(module: nn.Module, prefix: str = "") -> Iterator[Slot]:
+    """Yield every slot of a module tree, in the order of its state dict."""
+    transient = module._non_persistent_buffers_set  # noqa: SLF001 - torch has no public way to ask
+    for name, parameter in module._parameters.items():  # noqa: SLF001
+        if parameter is not None:
+            yield Slot(prefix + name, module, name, parameter)
+    for name, buffer in module._buffers.items():  # noqa: SLF001
+        if buffer is not None and name not in transient:
+            yield Slot(prefix + name, module, name, buffer)
+    for name, child in module._modules.items():  # noqa: SLF001
+        if child is not None:
+            yield from slots(child, f"{prefix}{name}.")
+
+
+def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
+    """Return *tensor* as what the slot's place needs: a buffer as it is, a parameter with the old one's nature."""
+    old = slot.tensor
+    if not isinstance(old, nn.Parameter):
+        return tensor
+    parameter = nn.Parameter(tensor, requires_grad=old.requires_grad)
+    parameter.__dict__.update(old.__dict__)
+    return parameter
+
+
+_PLAIN_LOADERS = {nn.Module._load_from_state_dict, _NormBase._load_from_state_dict}  # noqa: SLF001
+"""Ways of loading that only put tensors in their places. The norm's own only reads files older than 2018."""
+
+
+def loads_plainly(model: nn.Module) -> bool:
+    """Whether every module takes its tensors as they are: no load hook, no override, no extra state."""
+    plain_load = type(model).load_state_dict is nn.Module.load_state_dict
+    return plain_load and all(_takes_plainly(module) for module in model.modules())
+
+
+def _takes_plainly(module: nn.Module) -> bool:
+    kind = type(module)
+    return (
+        kind._load_from_state_dict in _PLAIN_LOADERS  # noqa: SLF001
+        and kind.set_extra_state is nn.Module.set_extra_state
+        and not module._load_state_dict_pre_hooks  # noqa: SLF001
+        and not module._load_state_dict_post_hooks  # noqa: SLF001
+    )

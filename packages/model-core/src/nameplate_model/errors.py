@@ -1,0 +1,60 @@
+"""What can go wrong with weights: the branch of the error tree that grows from `nameplate_config.NameplateError`.
+
+    NameplateError
+    └─ CheckpointError     (RuntimeError)   weights that cannot be read, do not fit, or cannot be written
+       ├─ MismatchError                     keys or shapes that do not fit the model; `.report` has all of them
+       ├─ CorruptFileError                  a weight file that is torn or no safetensors file
+       ├─ ShardError                        an index that names a file or tensor which is not there
+       ├─ AmbiguousCheckpointError          a folder with two checkpoints and nothing that says which counts
+       └─ SaveError        (OSError)        the system could not write; the old checkpoint is untouched
+"""
+
+from typing import TYPE_CHECKING
+
+from nameplate_config import NameplateError
+
+if TYPE_CHECKING:
+    from nameplate_model._report import LoadReport
+
+
+class CheckpointError(NameplateError, RuntimeError):
+    """Weights that cannot be read, do not fit the model, or cannot be written."""
+
+
+class MismatchError(CheckpointError):
+    """The tensors of a checkpoint do not fit the model. No model is returned.
+
+    Attributes:
+        report: The verdict on every key.
+    """
+
+    def __init__(self, message: str, report: "LoadReport | None" = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class CorruptFileError(CheckpointError):
+    """A weight file is torn, or no safetensors file at all."""
+
+
+class ShardError(CheckpointError):
+    """An index names a file that is not there, or a tensor that its file does not hold."""
+
+
+class AmbiguousCheckpointError(CheckpointError):
+    """A folder holds two checkpoints, and nothing says which one counts."""
+
+
+class SaveError(CheckpointError, OSError):
+    """The system could not write a checkpoint; the one that was there before is untouched."""
+
+
+for _error in (
+    CheckpointError,
+    MismatchError,
+    CorruptFileError,
+    ShardError,
+    AmbiguousCheckpointError,
+    SaveError,
+):
+    _error.__module__ = "nameplate_model"  # tracebacks show the name that users import
