@@ -1,8 +1,10 @@
 """Typed configs that come back exactly as they went in, without torch."""
 
 from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
+from nameplate_config._config import config_from_values as config_from_values
 from nameplate_config._config import fields as fields
 from nameplate_config._config import read_config_values as read_config_values
+from nameplate_config._config import refuse_unknown_fields as refuse_unknown_fields
 from nameplate_config._config import split_options as split_options
 from nameplate_config._fields import MISSING as MISSING
 from nameplate_config._fields import Field as Field
@@ -36,9 +38,11 @@ __all__ = [
     "Tiny",
     "UnknownOptionError",
     "UnsafePathError",
+    "config_from_values",
     "fields",
     "open_source",
     "read_config_values",
+    "refuse_unknown_fields",
     "split_options",
 ]
 

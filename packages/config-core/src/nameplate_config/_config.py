@@ -5,7 +5,7 @@ What a class declares is `_fields`, what a value may be is `_codec`, what a file
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -403,6 +403,31 @@ def read_config_values(source: Source) -> tuple[dict[str, Any], str]:
     """
     text = read_config(source)
     return parse_object(text.data, where=text.where), text.where
+
+
+def config_from_values(
+    config_class: type[PreTrainedConfig], values: Mapping[str, Any], *, where: str, overrides: dict[str, Any]
+) -> tuple[PreTrainedConfig, dict[str, Any]]:
+    """Build a config from the contents of a file that `read_config_values` has read.
+
+    Args:
+        config_class: The class of the config.
+        values: What the file holds.
+        where: How messages name the file.
+        overrides: Fields that get another value than the file's.
+
+    Returns:
+        The config, and the overrides that name no field.
+
+    Raises:
+        ConfigError: If the values do not fit the fields.
+    """
+    return config_class._read(values, overrides, where)  # noqa: SLF001 - the same room
+
+
+def refuse_unknown_fields(config_class: type[PreTrainedConfig], names: Iterable[str]) -> None:
+    """Raise `UnknownOptionError`, with the nearest name that exists, for the first name that is no field."""
+    config_class._schema.refuse_unknown(list(names))  # noqa: SLF001 - the same room
 
 
 def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch import nn
 from nameplate_model._construct import Skeleton, build_skeleton
 from nameplate_model._report import LoadReport, Mismatch
 from nameplate_model._state import Slot, adopt, loads_plainly, slots
-from nameplate_model._weights import Weights
+from nameplate_model._weights import ALIGNMENT, Weights
 from nameplate_model.errors import CheckpointError, MismatchError
 
 
@@ -67,7 +67,8 @@ class Placement:
     def place(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the tensor on the device, cast if it is a floating one; the same tensor if nothing changes."""
         cast = self.dtype if self.dtype is not None and tensor.is_floating_point() else None
-        return tensor.to(self.device, cast)
+        placed = tensor.to(self.device, cast)
+        return tensor.clone() if placed is tensor and tensor.data_ptr() % ALIGNMENT else placed
 
 
 def load(

@@ -15,7 +15,7 @@ from nameplate_config.files import Buffer, make_folder, read_file, replace_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
 from nameplate_config.wording import shown
 
-from nameplate_model._weights import TIED_KEY
+from nameplate_model._weights import ALIGNMENT, TIED_KEY
 from nameplate_model.errors import CheckpointError, SaveError
 
 _PAGE = 4096
@@ -88,11 +88,20 @@ def _without_twins(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tens
 
 
 def _file_bytes(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
-    # The widest elements first, then by name: every tensor is aligned, and the order depends on nothing else.
-    names = sorted(state, key=lambda name: (-state[name].element_size(), name))
+    names = sorted(state, key=lambda name: _order(name, state[name]))
     yield _header(names, state, metadata)
     for name in names:
         yield from _tensor_bytes(state[name])
+
+
+def _order(name: str, tensor: torch.Tensor) -> tuple[bool, int, int, str]:
+    """Sort so that as many tensors as possible can be mapped, and the order depends on nothing but the tensors.
+
+    The format allows no gaps. Tensors of whole 64-byte blocks come first and keep each other on that grid; of the
+    rest, wide elements come first, so that each is at least aligned to its own elements.
+    """
+    size = tensor.numel() * tensor.element_size()
+    return size % ALIGNMENT != 0, -tensor.element_size(), -size, name
 
 
 def _header(names: list[str], state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:

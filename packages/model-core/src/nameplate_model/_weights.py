@@ -25,6 +25,10 @@ INDEX_NAME = "model.safetensors.index.json"
 TIED_KEY = "nameplate.tied"
 """The metadata key that records which names were one tensor: JSON, ``{alias: kept name}``."""
 
+ALIGNMENT = 64
+"""Where tensors start in memory that torch allocates, in bytes. Kernels treat the odd ends of a tensor differently,
+so the same weights elsewhere can give another last bit; a mapped tensor off this grid is therefore copied."""
+
 _LARGEST_INDEX = 64 << 20
 _MOST_TENSORS = 1_000_000
 
