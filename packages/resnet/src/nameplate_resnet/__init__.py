@@ -1,0 +1,42 @@
+"""The reference ResNet of the nameplate family, built on timm.
+
+Importing this package costs next to nothing: the config is loaded when it is named, torch and timm when a model is.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nameplate_resnet.configuration_resnet import ResnetConfig as ResnetConfig
+    from nameplate_resnet.modeling_resnet import ImageClassification as ImageClassification
+    from nameplate_resnet.modeling_resnet import ImageFeatures as ImageFeatures
+    from nameplate_resnet.modeling_resnet import ResnetModel as ResnetModel
+    from nameplate_resnet.modeling_resnet import (
+        ResnetModelForImageClassification as ResnetModelForImageClassification,
+    )
+
+_HOMES = {
+    "ImageClassification": "modeling_resnet",
+    "ImageFeatures": "modeling_resnet",
+    "ResnetConfig": "configuration_resnet",
+    "ResnetModel": "modeling_resnet",
+    "ResnetModelForImageClassification": "modeling_resnet",
+}
+
+__all__ = [
+    "ImageClassification",
+    "ImageFeatures",
+    "ResnetConfig",
+    "ResnetModel",
+    "ResnetModelForImageClassification",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public class from its module, or answer `__version__` from the installed metadata."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("nameplate-resnet")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
