@@ -7,10 +7,12 @@ fields are collected belongs to `_fields`.
 """
 
 import enum
+import json
 import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal, Protocol, TypeVar, Union
@@ -42,7 +44,7 @@ class Site:
 
     def item(self, key: object) -> "Site":
         """Return the site of one entry of the container at this site."""
-        return Site(f"{self.path}[{key!r}]", self.from_file)
+        return Site(f"{self.path}[{shown(key)}]", self.from_file)
 
     def refuse(self, expected: str, value: object, hint: str = "") -> InvalidValueError:
         """Return the error that says what this site expected instead of *value*."""
@@ -92,15 +94,19 @@ class Float:
 
     def convert(self, value: Any, site: Site) -> float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if site.from_file and isinstance(value, dict) and value.keys() == {FLOAT_TAG}:
-            name = value[FLOAT_TAG]
-            if isinstance(name, str) and name in _SPECIAL_FLOATS:
-                return _SPECIAL_FLOATS[name]
+            with suppress(OverflowError):  # an integer beyond the largest float
+                return float(value)
+        if site.from_file and is_tagged_float(value):
+            return _SPECIAL_FLOATS[value[FLOAT_TAG]]
         raise site.refuse(self.expected, value)
 
     def encode(self, value: float) -> JSONValue:
         return encode_float(value)
+
+
+def is_tagged_float(value: Any) -> bool:
+    """Whether *value* is what `encode_float` makes of an infinity or NaN."""
+    return isinstance(value, dict) and any(value == {FLOAT_TAG: name} for name in _SPECIAL_FLOATS)
 
 
 def encode_float(value: float) -> JSONValue:
@@ -180,10 +186,15 @@ class Collection:
         return f"a {self.kind.__name__} of which each is {self.element.expected}"
 
     def convert(self, value: Any, site: Site) -> Any:
-        accepted = (list, tuple) if self.kind in {list, tuple} or site.from_file else (set, frozenset)
-        if not isinstance(value, accepted):
-            raise site.refuse(f"a {self.kind.__name__}", value)
-        return self.kind(_each(value, lambda item, at: self.element.convert(item, at), site))
+        accepted = (list, tuple) if self.kind in {list, tuple} else (set, frozenset)
+        if not isinstance(value, (*accepted, list, tuple) if site.from_file else accepted):
+            expected = f"a {self.kind.__name__}"
+            raise site.refuse(expected, value)
+        elements = _each(list(value), self.element.convert, site)
+        try:
+            return self.kind(elements)
+        except TypeError:  # an element that no set can hold
+            raise site.refuse(self.expected, value) from None
 
     def encode(self, value: Any) -> JSONValue:
         encoded = [self.element.encode(item) for item in value]
@@ -223,32 +234,47 @@ class MappingCodec:
 
     def convert(self, value: Any, site: Site) -> dict[Any, Any]:
         if not isinstance(value, Mapping):
-            raise site.refuse("a dict", value)
+            expected = "a dict"
+            raise site.refuse(expected, value)
         problems: list[Problem] = []
         result: dict[Any, Any] = {}
         for key, item in value.items():
             at = site.item(key)
             try:
-                result[self.key.convert(self._key_from_text(key, site), at)] = self.value.convert(item, at)
+                result[self._converted_key(key, at)] = self.value.convert(item, at)
             except InvalidValueError as error:
                 problems += error.problems
         if problems:
             raise InvalidValueError(*problems)
         return result
 
-    def _key_from_text(self, key: Any, site: Site) -> Any:
-        is_int = isinstance(self.key, Scalar) and self.key.kind is int
-        if is_int and site.from_file and isinstance(key, str) and key.lstrip("-").isdecimal():
-            return int(key)
-        return key
+    def _converted_key(self, key: Any, site: Site) -> Any:
+        """Convert a key; one that is no text is written as its JSON, in exactly one way."""
+        try:
+            return self.key.convert(key, site)
+        except InvalidValueError:
+            if site.from_file and isinstance(key, str):
+                with suppress(ValueError, RecursionError, InvalidValueError):
+                    converted = self.key.convert(json.loads(key), site)
+                    if self._key_text(converted) == key:
+                        return converted
+            raise
+
+    def _key_text(self, key: Any) -> str:
+        encoded = self.key.encode(key)
+        return encoded if isinstance(encoded, str) else json.dumps(encoded)
 
     def encode(self, value: dict[Any, Any]) -> JSONValue:
-        return {str(self.key.encode(key)): self.value.encode(item) for key, item in value.items()}
+        return {self._key_text(key): self.value.encode(item) for key, item in value.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class UnionCodec:
-    """`A | B`: the first member whose type is exactly the value's, else the first that accepts it."""
+    """`A | B`: the first member whose type is exactly the value's, else the first that accepts it.
+
+    A value that would come back from a file as that of another member, such as a `Path` where a `str` may stand
+    too, is refused.
+    """
 
     members: tuple[Codec, ...]
 
@@ -257,6 +283,15 @@ class UnionCodec:
         return " or ".join(dict.fromkeys(member.expected for member in self.members))
 
     def convert(self, value: Any, site: Site) -> Any:
+        converted = self._chosen(value, site)
+        if not site.from_file:
+            again = self._chosen(self.encode(converted), Site(site.path, from_file=True))
+            if type(again) is not type(converted):
+                hint = f"A file would give it back as {type(again).__name__}, not {type(converted).__name__}."
+                raise site.refuse(self.expected, value, hint)
+        return converted
+
+    def _chosen(self, value: Any, site: Site) -> Any:
         accepted: list[Any] = []
         refusals: list[InvalidValueError] = []
         for member in self.members:
@@ -299,9 +334,16 @@ class Bounded:
 
     def convert(self, value: Any, site: Site) -> Any:
         converted = self.inner.convert(value, site)
-        if all(bound.holds(converted) for bound in self.bounds):
+        if self._within(converted):
             return converted
         raise site.refuse(self.expected, value)
+
+    def _within(self, value: Any) -> bool:
+        """Whether the bounds hold. None has no size; what cannot be compared is out of bounds."""
+        try:
+            return value is None or all(bound.holds(value) for bound in self.bounds)
+        except TypeError:
+            return False
 
     def encode(self, value: Any) -> JSONValue:
         return self.inner.encode(value)
@@ -325,12 +367,13 @@ class Anything:
         if value is None or type(value) in {bool, int, str, float}:
             return value
         if isinstance(value, (list, tuple)):
-            return list(_each(value, lambda item, at: self.convert(item, at), site))
+            return _each(value, self.convert, site)
         if isinstance(value, dict):
-            if site.from_file and value.keys() == {FLOAT_TAG}:
+            if is_tagged_float(value):  # given in code, it would come back as that float
                 return Float().convert(value, site)
             return MappingCodec(_TEXT, self).convert(value, site)
-        raise site.refuse(self.expected, value, "Annotate the field with its type so that it can be restored.")
+        hint = "Annotate the field with its type so that it can be restored."
+        raise site.refuse(self.expected, value, hint)
 
     def encode(self, value: Any) -> JSONValue:
         if isinstance(value, float):
@@ -354,8 +397,8 @@ class Likely:
         return _SCALARS[Any].expected
 
     def convert(self, value: Any, site: Site) -> Any:
-        try:
-            return self.inner.convert(value, site)
+        try:  # read it as a file would be read: what is kept now must be what comes back
+            return self.inner.convert(value, Site(site.path, from_file=True))
         except InvalidValueError:
             return _SCALARS[Any].convert(value, site)
 
@@ -397,7 +440,7 @@ def codec_for(annotation: Any) -> Codec:
     if origin is typing.Annotated:
         return _bounded(codec_for(arguments[0]), arguments[1:])
     if origin is Literal:
-        return Choice(arguments)
+        return _choice(arguments)
     if origin in {Union, types.UnionType}:
         return UnionCodec(tuple(codec_for(each) for each in arguments))
     if origin is not None:
@@ -413,7 +456,7 @@ def codec_like(default: Any) -> Codec:
     if isinstance(default, (tuple, set, frozenset)):
         return Likely(kind, Collection(kind, _SCALARS[Any]))
     if isinstance(default, enum.Enum):
-        return Likely(kind, Enumeration(kind))
+        return Likely(kind, _enumeration(kind))
     if isinstance(default, PurePath):
         return Likely(PurePath, PathCodec(Path if isinstance(default, Path) else PurePath))
     if isinstance(default, dict) and default and all(type(key) is int for key in default):
@@ -444,8 +487,35 @@ def _container(origin: Any, arguments: tuple[Any, ...], annotation: Any) -> Code
     if origin in {list, tuple, set, frozenset}:
         return Collection(origin, codec_for(arguments[0]))
     if origin is dict:
-        return MappingCodec(codec_for(arguments[0]), codec_for(arguments[1]))
+        return MappingCodec(_key_codec(arguments[0]), codec_for(arguments[1]))
     message = f"no codec for the annotation {annotation!r}"
+    raise TypeError(message)
+
+
+def _choice(choices: tuple[Any, ...]) -> Codec:
+    if all(_is_json_scalar(choice) for choice in choices):
+        return Choice(choices)
+    message = f"no codec for the choices {listed(choices)}"
+    raise TypeError(message)
+
+
+def _enumeration(kind: type[enum.Enum]) -> Codec:
+    if all(_is_json_scalar(member.value) for member in kind):
+        return Enumeration(kind)
+    message = f"no codec for {kind.__name__}: JSON has no scalar for each of its values"
+    raise TypeError(message)
+
+
+def _is_json_scalar(value: Any) -> bool:
+    return type(value) in {type(None), bool, int, str} or (type(value) is float and math.isfinite(value))
+
+
+def _key_codec(annotation: Any) -> Codec:
+    codec = codec_for(annotation)
+    plain = codec.inner if isinstance(codec, Bounded) else codec
+    if isinstance(plain, (Scalar, Float, Choice, Enumeration, PathCodec)):
+        return codec
+    message = f"no codec for dict keys that are {annotation!r}"
     raise TypeError(message)
 
 
@@ -456,7 +526,7 @@ def _class_codec(annotation: Any) -> Codec:
         return MappingCodec(_TEXT, _SCALARS[Any])
     if isinstance(annotation, type):
         if issubclass(annotation, enum.Enum):
-            return Enumeration(annotation)
+            return _enumeration(annotation)
         if issubclass(annotation, PurePath):
             return PathCodec(annotation)
         for factory in _factories:

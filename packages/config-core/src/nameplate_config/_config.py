@@ -4,6 +4,8 @@ Only the life of an instance belongs here: building, assigning, comparing, turni
 What a class declares is `_fields`, what a value may be is `_codec`, what a file may be is `_json`.
 """
 
+import copy
+import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,15 +13,17 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 from nameplate_config._codec import Anything, Codec, InvalidValueError, Site, extend_codecs
 from nameplate_config._fields import Field, Schema, has_own_init, problems_error, schema_of
-from nameplate_config.strict_json import canonical_text, parse_object
 from nameplate_config._source import HUB_OPTIONS, Source, open_source
-from nameplate_config.errors import ConfigError, Problem, UnknownOptionError
+from nameplate_config.errors import ConfigError, ConfigFileError, NameplateError, Problem, UnknownOptionError
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config
+from nameplate_config.strict_json import LARGEST_CONFIG, canonical_text, parse_object
 from nameplate_config.typing import JSONValue, StrPath
-from nameplate_config.wording import did_you_mean, nearest, sentences, shown
+from nameplate_config.wording import as_code, did_you_mean, nearest, sentences, shown
 
 _ANYTHING = Anything()
+_DERIVED = "label2id"
+"""The key of a file that follows from `id2label`."""
 
 
 class _Alias:
@@ -64,14 +68,17 @@ class ConfigMeta(type):
 
     def _build(cls, values: Mapping[str, Any], *, from_file: bool, where: str) -> Any:
         schema = cls._schema
-        values = schema.canonical(values)
+        values = _stored(cls, values, where)
         unknown = [name for name in values if name not in schema.fields]
         if unknown and not from_file:
             _check_unknown(schema, unknown)
+        if from_file:
+            values = {name: _restored(schema, name, value) for name, value in values.items()}
         config = cls.__new__(cls)
         object.__setattr__(config, "_extras", {})
         object.__setattr__(config, "_ready", False)
-        config.__init__(**_arguments(cls, schema, values))
+        if not schema.lacks(values):  # else `_finish` says so, along with every other problem
+            _initialise(config, _arguments(cls, schema, values), values, from_file=from_file, where=where)
         config._finish(values, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         return config
 
@@ -88,14 +95,45 @@ def _check_unknown(schema: Schema, unknown: list[str]) -> None:
 
 
 def _arguments(cls: type, schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the outermost `__init__` can take of *values*, under its own parameter names."""
+    """Return what the outermost `__init__` can take of *values*, and its defaults, under its parameter names."""
     if not has_own_init(cls, PreTrainedConfig):
         return {}
-    taken = {schema.parameters.get(name, name): value for name, value in values.items()}
-    if schema.open:
-        return taken
-    names = set(schema.parameters.values())
-    return {name: value for name, value in taken.items() if name in names}
+    defaults = {name: schema.fields[name] for name in schema.own if not schema.fields[name].required}
+    given = {name: field.fresh_default() for name, field in defaults.items()}
+    given |= {name: value for name, value in values.items() if schema.open or name in schema.own}
+    given.pop("self", None)
+    return {schema.parameters.get(name, name): value for name, value in given.items()}
+
+
+def _restored(schema: Schema, name: str, value: Any) -> Any:
+    """Return a value of a file as what it was before it was saved; one that does not fit is left as it is."""
+    codec = schema.fields[name].codec if name in schema.fields else _ANYTHING
+    try:
+        return codec.convert(value, Site(name, from_file=True))
+    except InvalidValueError:
+        return value
+
+
+def _initialise(
+    config: "PreTrainedConfig",
+    arguments: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    from_file: bool,
+    where: str,
+) -> None:
+    """Run the class's own `__init__`; whatever it raises because of its arguments becomes a `ConfigError`."""
+    try:
+        config.__init__(**arguments)  # type: ignore[misc]
+    except NameplateError:
+        raise
+    except Exception as error:
+        if not (from_file or isinstance(error, ValueError)):
+            raise
+        config._finish(values, from_file=from_file, where=where)  # noqa: SLF001 - names the value, if it can
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        problem = Problem("__init__", "", hint=reason)
+        raise problems_error(type(config).__name__, [problem], where=where) from error
 
 
 class PreTrainedConfig(metaclass=ConfigMeta):
@@ -142,17 +180,30 @@ class PreTrainedConfig(metaclass=ConfigMeta):
 
     def __init__(self, **kwargs: Any) -> None:
         for name, value in kwargs.items():
-            field = type(self)._schema.field_name(name)
-            if field in type(self)._schema.fields:
+            field = self._declared.field_name(name)
+            if field in self._declared.fields:
                 self.__dict__[field] = value
             else:
                 self._extras[name] = value
+
+    @property
+    def label2id(self) -> dict[str, int] | None:
+        """The class index of each label: the inverse of `id2label`, whichever of the two is set."""
+        return None if self.id2label is None else {label: index for index, label in self.id2label.items()}
+
+    @label2id.setter
+    def label2id(self, value: Mapping[str, int] | None) -> None:
+        self.id2label = None if value is None else {index: label for label, index in value.items()}
+
+    @property
+    def _declared(self) -> Schema:
+        return type(self)._schema  # noqa: SLF001 - of our own metaclass
 
     # ---- building and assigning
 
     def _finish(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
         """Fill in what no `__init__` set, convert everything, and report every problem at once."""
-        schema = type(self)._schema
+        schema = self._declared
         values = self.__dict__
         problems: list[Problem] = []
         for name, field in schema.fields.items():
@@ -177,7 +228,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         """Keep what no field takes, also where a plain `__init__` forgot to pass it on."""
         problems: list[Problem] = []
         for name, value in {**supplied, **self._extras}.items():
-            if name in type(self)._schema.fields:
+            if name in self._declared.fields:
                 continue
             # A plain __init__ may have consumed the argument and set an attribute of that name: that value counts.
             kept = self.__dict__.pop(name, value)
@@ -188,20 +239,26 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         return problems
 
     def _conflicts(self) -> Iterator[Problem]:
-        for field in type(self)._schema.fields.values():
+        for field in self._declared.fields.values():
             yield from field.conflicts(self.__dict__)
-        hooks = dict.fromkeys(name for each in reversed(type(self).__mro__) for name in vars(each))
-        for hook in (name for name in hooks if name.startswith("validate_")):
+        names = dict.fromkeys(name for each in reversed(type(self).__mro__) for name in vars(each))
+        hooks = [name for name in names if name.startswith("validate_") and name not in self._declared.fields]
+        for hook in hooks:
+            path = hook.removeprefix("validate_")
             try:
                 yield from getattr(self, hook)() or ()
             except ConfigError as error:
-                yield from error.problems
+                yield from error.problems or (Problem(path, "", hint=str(error)),)
             except ValueError as error:
-                yield Problem(hook.removeprefix("validate_"), str(error))
+                yield Problem(path, "", hint=str(error))
 
     def __setattr__(self, name: str, value: Any) -> None:
         cls = type(self)
-        if name.startswith("_") or not self._ready or isinstance(getattr(cls, name, None), (_Alias, property)):
+        if (
+            name.startswith("_")
+            or not self._ready
+            or isinstance(getattr(cls, name, None), (_Alias, property))
+        ):
             object.__setattr__(self, name, value)
         elif name in cls._schema.fields:
             self._assign(cls._schema.fields[name], value)
@@ -214,9 +271,12 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         before = self.__dict__[field.name]
         try:
             self.__dict__[field.name] = field.convert(value)
+            problems = list(self._conflicts())
         except InvalidValueError as error:
             raise problems_error(type(self).__name__, list(error.problems)) from None
-        problems = list(self._conflicts())
+        except BaseException:
+            self.__dict__[field.name] = before
+            raise
         if problems:
             self.__dict__[field.name] = before
             raise problems_error(type(self).__name__, problems)
@@ -225,9 +285,11 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         if hasattr(type(self), name):
             message = f"{type(self).__name__}.{name} is part of the class and cannot be assigned."
             raise UnknownOptionError(message)
-        near = nearest(name, type(self)._schema.known_names())
+        near = nearest(name, self._declared.known_names())
         if near is not None and name not in self._extras:
-            message = f"{type(self).__name__} has no field {name!r}; it is kept as an extra. Did you mean {near!r}?"
+            message = (
+                f"{type(self).__name__} has no field {name!r}; it is kept as an extra. Did you mean {near!r}?"
+            )
             warnings.warn(message, stacklevel=3)
         try:
             self._extras[name] = _ANYTHING.convert(value, Site(name))
@@ -238,29 +300,34 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         # Reached only for names that neither the instance nor the class has.
         if not name.startswith("_") and name in self._extras:
             return self._extras[name]
-        known = [*type(self)._schema.known_names(), *self._extras] if not name.startswith("_") else []
+        known = [*self._declared.known_names(), *self._extras] if not name.startswith("_") else []
         message = sentences(f"{type(self).__name__} has no field {name!r}.", did_you_mean(name, known))
         raise AttributeError(message, name=name, obj=self)
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # no two configs share a value
 
     # ---- comparing and showing
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._encoded() == other._encoded()
+        # As text, because 1, 1.0 and True are equal, and so are 0.0 and -0.0.
+        return json.dumps(self._encoded(), sort_keys=True) == json.dumps(other._encoded(), sort_keys=True)
 
     __hash__ = None  # type: ignore[assignment]  # values may change
 
     def __repr__(self) -> str:
-        changed = (f"{name}={self.__dict__[name]!r}" for name in self._changed())
-        extras = (f"{name}={value!r}" for name, value in self._extras.items())
-        return f"{type(self).__name__}({', '.join([*changed, *extras])})"
+        if self._extras:  # which are refused as arguments
+            return f"{type(self).__name__}.from_dict({as_code(self.to_diff_dict())})"
+        changed = (f"{name}={as_code(self.__dict__[name])}" for name in self._changed())
+        return f"{type(self).__name__}({', '.join(changed)})"
 
     def _changed(self) -> Iterator[str]:
-        for field in type(self)._schema.fields.values():
+        for field in self._declared.fields.values():
             encode = field.codec.encode
             value = self.__dict__[field.name]
-            if field.required or encode(value) != encode(field.default):
+            if field.required or json.dumps(encode(value)) != json.dumps(encode(field.default)):
                 yield field.name
 
     # ---- dicts and files
@@ -276,25 +343,35 @@ class PreTrainedConfig(metaclass=ConfigMeta):
 
     def to_diff_dict(self) -> dict[str, Any]:
         """Return only what differs from the class's defaults, for display, as fresh JSON-ready values."""
-        fields = type(self)._schema.fields
+        fields = self._declared.fields
         changed = {name: fields[name].codec.encode(self.__dict__[name]) for name in self._changed()}
         identity = {"model_type": self.model_type} if self.model_type else {}
         return {**identity, **changed, **self._encoded_extras()}
 
     def to_json_string(self) -> str:
-        """Return the canonical text of the config file: keys sorted, the same for equal configs everywhere."""
+        """Return the canonical text of the config file: its keys sorted, dicts inside in their own order.
+
+        Raises:
+            ConfigFileError: If the text could not be read back, because it would exceed a budget of `strict_json`.
+        """
         values = self.to_dict()
-        return canonical_text({name: values[name] for name in sorted(values)})
+        text = canonical_text({name: values[name] for name in sorted(values)})
+        where = f"the config file of {type(self).__name__}"
+        if len(text) > LARGEST_CONFIG:
+            message = f"{where} would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read."
+            raise ConfigFileError(message)
+        parse_object(text.encode(), where=where)
+        return text
 
     def _encoded(self) -> dict[str, JSONValue]:
-        fields = type(self)._schema.fields.values()
+        fields = self._declared.fields.values()
         own = {
             field.name: field.codec.encode(self.__dict__[field.name])
             for field in fields
             if not (field.inherited and self.__dict__[field.name] == field.default)
         }
         if self.id2label is not None:
-            own["label2id"] = {label: index for index, label in self.id2label.items()}
+            own.setdefault(_DERIVED, {label: index for index, label in self.id2label.items()})
         return {**own, **self._encoded_extras()}
 
     def _encoded_extras(self) -> dict[str, JSONValue]:
@@ -322,17 +399,14 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         return config
 
     @classmethod
-    def _read(cls, values: Mapping[str, Any], overrides: dict[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
-        given = {name: value for name, value in values.items() if name != "model_type"}
-        found = values.get("model_type", cls.model_type)
-        if cls.model_type and found != cls.model_type:
-            problem = Problem("model_type", repr(cls.model_type), shown(found), "Load it with AutoConfig instead.")
-            raise problems_error(cls.__name__, [problem], where=where)
-        schema = cls._schema
-        given = _without_derived(cls, schema.canonical(given), where)
-        known = {name: value for name, value in overrides.items() if schema.knows(name) or name in given}
+    def _read(
+        cls, values: Mapping[str, Any], overrides: dict[str, Any], where: str
+    ) -> tuple[Self, dict[str, Any]]:
+        given = _stored(cls, values, where)
+        names = {*given, *values, _DERIVED}
+        known = {name: value for name, value in overrides.items() if cls._schema.knows(name) or name in names}
         unused = {name: value for name, value in overrides.items() if name not in known}
-        given |= schema.canonical(known)
+        given |= _stored(cls, known, "")
         return cls._build(given, from_file=True, where=where), unused
 
     @classmethod
@@ -436,18 +510,37 @@ def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     return options, {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS}
 
 
-def _without_derived(cls: type, given: dict[str, Any], where: str) -> dict[str, Any]:
-    """Drop the keys that follow from others, after checking that they agree."""
-    label2id = given.pop("label2id", None)
-    id2label = given.get("id2label")
-    if isinstance(label2id, dict) and isinstance(id2label, dict):
-        inverse = {label: int(index) for index, label in id2label.items() if str(index).isdecimal()}
-        if inverse != label2id:
-            problem = Problem("label2id", "the inverse of id2label", shown(label2id), "Remove it: it is derived.")
-            raise problems_error(cls.__name__, [problem], where=where)
-    elif isinstance(label2id, dict):
-        given["id2label"] = {index: label for label, index in label2id.items()}
+def _stored(cls: ConfigMeta, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return *values* under the fields' own names, without what follows from the class or from other values."""
+    given = cls._schema.canonical(values, where)
+    problem = None
+    if cls.model_type and given.pop("model_type", cls.model_type) != cls.model_type:
+        found = shown(values["model_type"])
+        problem = Problem("model_type", repr(cls.model_type), found, "Load it with AutoConfig instead.")
+    elif _DERIVED in given and _DERIVED not in cls._schema.fields:
+        label2id = given.pop(_DERIVED)
+        problem = _disagreement(given, label2id) if label2id is not None else None
+    if problem is not None:
+        raise problems_error(cls.__name__, [problem], where=where)
     return given
+
+
+def _disagreement(given: dict[str, Any], label2id: Any) -> Problem | None:
+    """Set `id2label` from *label2id* if it is not given; say what is wrong if the two are not inverse."""
+    if not isinstance(label2id, Mapping) or any(type(index) is not int for index in label2id.values()):
+        return Problem(_DERIVED, "a dict from a str to an int", shown(label2id))
+    if given.get("id2label") is None:
+        given["id2label"] = {index: label for label, index in label2id.items()}
+    labels = given["id2label"]
+    if not isinstance(labels, Mapping):
+        return None  # its own problem
+    by_index = {str(index): label for index, label in labels.items()}
+    found = {label for label in by_index.values() if isinstance(label, str)}
+    if found == label2id.keys() and all(
+        by_index.get(str(index)) == label for label, index in label2id.items()
+    ):
+        return None
+    return Problem(_DERIVED, "the inverse of id2label", shown(label2id), "Remove it: it is derived.")
 
 
 class _NestedConfig:
@@ -458,10 +551,15 @@ class _NestedConfig:
         self.expected = f"a {kind.__name__}"
 
     def convert(self, value: Any, site: Site) -> PreTrainedConfig:
-        if isinstance(value, self._kind):
+        if type(value) is self._kind:
             value = value.to_dict()
-        if not isinstance(value, dict):
+        elif isinstance(value, PreTrainedConfig):
+            hint = f"Annotate the field with {type(value).__name__}, or it could not be restored."
+            raise site.refuse(self.expected, value, hint)
+        elif not isinstance(value, dict):
             raise site.refuse(self.expected, value)
+        elif not site.from_file:
+            self._refuse_unknown(value, site)
         try:
             config, _ = self._kind._read(value, {}, "")  # noqa: SLF001 - a config reads its nested ones
         except ConfigError as error:
@@ -469,6 +567,17 @@ class _NestedConfig:
                 *(Problem(f"{site.path}.{p.path}", p.expected, p.found, p.hint) for p in error.problems)
             ) from None
         return config
+
+    def _refuse_unknown(self, value: Mapping[str, Any], site: Site) -> None:
+        schema = self._kind._schema  # noqa: SLF001 - the same room
+        unknown = [name for name in value if not schema.knows(name) and name not in {"model_type", _DERIVED}]
+        if unknown and not schema.open:
+            names = schema.known_names()
+            problems = (
+                Problem(f"{site.path}.{name}", f"a field of {schema.owner}", "", did_you_mean(name, names))
+                for name in unknown
+            )
+            raise InvalidValueError(*problems)
 
     def encode(self, value: PreTrainedConfig) -> JSONValue:
         return value.to_dict()

@@ -84,7 +84,8 @@ class Schema:
         owner: The name of the class, for messages.
         fields: Every declared field by name, base classes first.
         aliases: Other names of fields, from `attribute_map`.
-        parameters: What the outermost `__init__` takes by name, mapped from the field's name.
+        parameters: The name under which `__init__`, or one that it calls with its `**kwargs`, takes a field.
+        own: The fields that the outermost `__init__` itself takes by name.
         open: Whether that `__init__` takes `**kwargs`.
     """
 
@@ -92,6 +93,7 @@ class Schema:
     fields: dict[str, Field]
     aliases: dict[str, str]
     parameters: dict[str, str]
+    own: frozenset[str]
     open: bool
 
     def field_name(self, name: str) -> str:
@@ -106,7 +108,11 @@ class Schema:
         """Return the names of fields and aliases."""
         return [*self.fields, *self.aliases]
 
-    def canonical(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def lacks(self, values: Mapping[str, Any]) -> bool:
+        """Whether a call of the outermost `__init__` with *values* would miss a parameter."""
+        return any(self.fields[name].required and name not in values for name in self.own)
+
+    def canonical(self, values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         """Return *values* under the fields' own names.
 
         Raises:
@@ -116,8 +122,10 @@ class Schema:
         for name, value in values.items():
             field = self.field_name(name)
             if field in result and result[field] != value:
-                problem = Problem(field, "one value", f"{shown(result[field])} and, as {name!r}, {shown(value)}")
-                raise problems_error(self.owner, [problem])
+                problem = Problem(
+                    field, "one value", f"{shown(result[field])} and, as {name!r}, {shown(value)}"
+                )
+                raise problems_error(self.owner, [problem], where=where)
             result[field] = value
         return result
 
@@ -132,7 +140,8 @@ class Schema:
                 known = [field.name for field in self.fields.values() if not field.inherited]
                 message = sentences(
                     f"{self.owner} has no field {name!r}.",
-                    did_you_mean(name, self.known_names()) or f"Its fields are: {', '.join(known[:12]) or 'none'}.",
+                    did_you_mean(name, self.known_names())
+                    or f"Its fields are: {', '.join(known[:12]) or 'none'}.",
                 )
                 raise UnknownOptionError(message)
 
@@ -156,29 +165,35 @@ def schema_of(cls: type, root: type) -> Schema:
         root: The base class of all configs; its own fields count as inherited.
 
     Raises:
-        ConfigError: If an annotation has no codec or a default does not fit its own annotation.
+        ConfigError: If an annotation has no codec, a default does not fit its own annotation, or an `OnlyWhen`
+            names no field.
     """
     lineage = [each for each in reversed(cls.__mro__) if issubclass(each, root)]
-    fields: dict[str, Field] = {}
-    for each in lineage:
-        fields |= _annotated_fields(each, inherited=each is root)
     aliases: dict[str, str] = {}
     for each in lineage:
         aliases |= each.__dict__.get("attribute_map", {})
+    fields: dict[str, Field] = {}
     parameters: dict[str, str] = {}
+    own: dict[str, str] = {}
     takes_any = False
     for each in lineage:
+        fields |= _annotated_fields(each, fields, inherited=each is root)
+        fields |= _redefined_defaults(each, fields)
         if each is not root and "__init__" in each.__dict__:
             signature = inspect.signature(each.__dict__["__init__"])
             fields |= _parameter_fields(each, signature, aliases, fields)
-            parameters = {aliases.get(name, name): name for name in _named(signature)}
+            own = {aliases.get(name, name): name for name in _named(signature)}
             takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    return Schema(cls.__name__, fields, aliases, parameters, takes_any)
+            parameters = {**parameters, **own} if takes_any else own
+    _check_conditions(cls, fields)
+    return Schema(cls.__name__, fields, aliases, parameters, frozenset(own), takes_any)
 
 
 def has_own_init(cls: type, root: type) -> bool:
     """Whether the class or a base below *root* wrote an `__init__`."""
-    return any("__init__" in each.__dict__ for each in cls.__mro__ if issubclass(each, root) and each is not root)
+    return any(
+        "__init__" in each.__dict__ for each in cls.__mro__ if issubclass(each, root) and each is not root
+    )
 
 
 def _named(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
@@ -186,15 +201,41 @@ def _named(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in list(signature.parameters.items())[1:] if p.kind in named}
 
 
-def _annotated_fields(cls: type, *, inherited: bool) -> dict[str, Field]:
+def _annotated_fields(cls: type, declared: Mapping[str, Field], *, inherited: bool) -> dict[str, Field]:
     namespace = vars(sys.modules.get(cls.__module__)) if cls.__module__ in sys.modules else {}
     found: dict[str, Field] = {}
-    for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+    for name, annotation in inspect.get_annotations(cls).items():
         resolved = _resolved(cls, name, annotation, namespace)
         if name.startswith("_") or _is_class_variable(resolved):
             continue
-        found[name] = _field(cls, name, resolved, _default(cls.__dict__.get(name, MISSING)), inherited=inherited)
+        before = declared[name].default if name in declared else MISSING
+        default = _default(cls.__dict__.get(name, before))
+        found[name] = _field(cls, name, resolved, default, inherited=inherited)
     return found
+
+
+def _redefined_defaults(cls: type, declared: Mapping[str, Field]) -> dict[str, Field]:
+    """A class attribute without an annotation gives the field of a base class another default."""
+    names = [name for name in cls.__dict__ if name in declared and name not in inspect.get_annotations(cls)]
+    values = {name: _default(cls.__dict__[name]) for name in names}
+    return {
+        name: _field(cls, name, _known_annotation(declared[name]), value, inherited=False)
+        for name, value in values.items()
+        if not hasattr(value, "__get__")  # a property or method is not a default
+    }
+
+
+def _known_annotation(field: Field) -> Any:
+    """Return what the field was annotated with, or None if it was a bare parameter."""
+    return None if field.annotation is Any else field.annotation
+
+
+def _check_conditions(cls: type, fields: Mapping[str, Field]) -> None:
+    for field in fields.values():
+        for mark in field.marks:
+            if isinstance(mark, OnlyWhen) and mark.field not in fields:
+                message = f"{cls.__name__}.{field.name}: OnlyWhen names {mark.field!r}, which is no field."
+                raise ConfigError(sentences(message, did_you_mean(mark.field, fields)))
 
 
 def _parameter_fields(
@@ -209,7 +250,7 @@ def _parameter_fields(
         if parameter.annotation is not parameter.empty:
             annotation = _resolved(cls, name, parameter.annotation, namespace)
         elif name in declared:
-            annotation = declared[name].annotation
+            annotation = _known_annotation(declared[name])
         found[name] = _field(cls, name, annotation, default, inherited=False)
     return found
 
@@ -222,7 +263,8 @@ def _field(cls: type, name: str, annotation: Any, default: Any, *, inherited: bo
         message = f"{cls.__name__}.{name}: {error}. Use types that a config file can carry, or a ClassVar."
         raise ConfigError(message) from error
     except InvalidValueError as error:
-        raise problems_error(f"the default of {cls.__name__}.{name}", list(error.problems)) from None
+        place = f"the default of {cls.__name__}.{name}"
+        raise problems_error(place, list(error.problems)) from None
     marks = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is typing.Annotated else ()
     return Field(name, Any if annotation is None else annotation, own, marks, inherited, codec)
 

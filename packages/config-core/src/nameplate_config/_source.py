@@ -43,10 +43,13 @@ class Source:
         """Return how messages name one of its files."""
         if self.folder is not None:
             return str(self.folder / filename)
-        return f"{self.name}@{(self.commit or 'main')[:12]}/{filename}"
+        subfolder = (self.options or {}).get("subfolder", "")
+        return "/".join(filter(None, [f"{self.name}@{(self.commit or 'main')[:12]}", subfolder, filename]))
 
     def find(self, filename: str) -> Path | None:
         """Return the local path of a file, downloaded if need be, or None if the source does not have it.
+
+        Where the Hub is not to be asked, only what the cache holds counts.
 
         Raises:
             UnsafePathError: If the name is no plain file name.
@@ -68,10 +71,10 @@ class Source:
         found = self.find(filename)
         if found is not None:
             return found
-        there = ""
-        if self.folder is not None:
-            names = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith("."))
-            there = f"The folder holds: {listed(names)}."
+        if self.folder is None:
+            raise _absent_from_repository(self, filename)
+        names = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith("."))
+        there = f"The folder holds: {listed(names)}."
         message = sentences(f"{self.where(filename)} does not exist.", there)
         raise SourceNotFoundError(message)
 
@@ -110,7 +113,9 @@ def _local_folder(path: Path, subfolder: str) -> Path:
         message = f"{str(folder)!r} is a file. Give the folder that holds it."
         raise SourceNotFoundError(message)
     parent = next((each for each in folder.parents if each.is_dir()), Path())
-    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(
+        entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
     message = sentences(
         f"there is no folder {str(folder)!r}.",
         did_you_mean(folder.name, names) or f"Folders in {str(parent)!r}: {listed(names)}.",
@@ -119,26 +124,32 @@ def _local_folder(path: Path, subfolder: str) -> Path:
 
 
 def _open_repository(name: str, options: HubOptions) -> Source:
-    revision = options.get("revision", "main")
-    if _COMMIT.fullmatch(revision) or options.get("local_files_only"):
-        return Source(name, None, name, revision, options)
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
+    revision = options.get("revision", "main")
+    parts = [member(Path(), part).name for part in options.get("subfolder", "").split("/") if part]
     try:
-        info = huggingface_hub.HfApi(token=options.get("token")).model_info(name, revision=revision)
-    except HfHubHTTPError as error:
-        raise _not_on_hub(name, revision, error) from error
-    except (OSError, huggingface_hub.errors.OfflineModeIsEnabled):
-        # Offline or unreachable: the cache may still know what the branch pointed to.
-        return Source(name, None, name, revision, {**options, "local_files_only": True})
-    return Source(name, None, name, info.sha, options)
+        # Remembers what a branch points to, and falls back on that where the Hub cannot be reached.
+        resolved = huggingface_hub.HfApi(token=options.get("token")).resolve_revision(
+            name,
+            revision=revision,
+            cache_dir=cast("Any", options.get("cache_dir")),
+            local_files_only=options.get("local_files_only", False),
+        )
+    except Exception as error:
+        raise _translated(name, revision, error) from error
+    return Source(name, None, name, resolved.resolved, {**options, "subfolder": "/".join(parts)})
 
 
-def _not_on_hub(name: str, revision: str, error: Exception) -> Exception:
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415
+def _translated(name: str, revision: str, error: Exception) -> Exception:
+    """Return our error for one of huggingface_hub, or of what it is built on."""
+    from huggingface_hub.errors import (  # noqa: PLC0415 - only when a repository is named
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+        RevisionResolutionError,
+    )
 
-    reason = str(error).strip().splitlines()[0]
     if isinstance(error, RevisionNotFoundError):
         return SourceNotFoundError(f"the repository {name!r} has no revision {revision!r}.")
     if isinstance(error, RepositoryNotFoundError):
@@ -148,16 +159,26 @@ def _not_on_hub(name: str, revision: str, error: Exception) -> Exception:
                 "Check the spelling, or give a token if the repository is private or gated.",
             )
         )
+    if isinstance(error, HFValidationError):
+        return SourceNotFoundError(f"there is no folder {name!r}, and no repository can have that name.")
+    if isinstance(error, RevisionResolutionError):
+        return _not_cached(f"revision {revision!r} of {name!r}")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return HubError(f"the Hub could not be asked about {name!r}: {reason}")
+
+
+def _not_cached(what: str) -> HubError:
+    return HubError(
+        sentences(
+            f"{what} is not in the cache, and the Hub is not asked or not reachable.",
+            "Load it once online, or give a local folder.",
+        )
+    )
 
 
 def _download(source: Source, filename: str) -> Path | None:
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RemoteEntryNotFoundError,
-    )
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError  # noqa: PLC0415
 
     member(Path(), filename)
     options = cast("dict[str, Any]", {**(source.options or {}), "revision": source.commit})
@@ -166,10 +187,35 @@ def _download(source: Source, filename: str) -> Path | None:
     except RemoteEntryNotFoundError:
         return None
     except LocalEntryNotFoundError as error:
-        message = sentences(
-            f"{source.where(filename)} is not in the cache, and the Hub is not asked or not reachable.",
-            "Load it once online, or give a local folder.",
-        )
-        raise HubError(message) from error
-    except HfHubHTTPError as error:
-        raise _not_on_hub(source.name, source.commit or "main", error) from error
+        if _is_offline(source) or _known_absent(source, filename):
+            return None
+        raise _not_cached(source.where(filename)) from error
+    except Exception as error:
+        raise _translated(source.name, source.commit or "main", error) from error
+
+
+def _is_offline(source: Source) -> bool:
+    import huggingface_hub  # noqa: PLC0415 - only when a repository is named
+
+    return bool((source.options or {}).get("local_files_only")) or huggingface_hub.is_offline_mode()
+
+
+def _known_absent(source: Source, filename: str) -> bool:
+    """Whether the cache remembers that the commit does not have the file."""
+    import huggingface_hub  # noqa: PLC0415 - only when a repository is named
+
+    options = source.options or {}
+    path = "/".join(filter(None, [options.get("subfolder", ""), filename]))
+    found = huggingface_hub.try_to_load_from_cache(
+        cast("str", source.repository),
+        path,
+        cache_dir=cast("Any", options.get("cache_dir")),
+        revision=source.commit,
+    )
+    return found is huggingface_hub._CACHED_NO_EXIST  # noqa: SLF001 - documented for exactly this comparison
+
+
+def _absent_from_repository(source: Source, filename: str) -> Exception:
+    if _is_offline(source) and not _known_absent(source, filename):
+        return _not_cached(source.where(filename))
+    return SourceNotFoundError(f"{source.where(filename)} does not exist.")

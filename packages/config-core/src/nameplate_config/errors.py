@@ -45,7 +45,7 @@ class Problem:
 
     Attributes:
         path: Where, as it would be written in code: ``layers[2]``.
-        expected: What would have been right, in words.
+        expected: What would have been right, in words; empty if the hint says it all.
         found: The offending value as `repr` shows it, shortened; empty if there was no value.
         hint: The way out, a whole sentence, or empty.
     """
@@ -57,8 +57,8 @@ class Problem:
 
     def __str__(self) -> str:
         found = f", found {self.found}" if self.found else ""
-        hint = f". {self.hint}" if self.hint else ""
-        return f"{self.path}: expected {self.expected}{found}{hint}"
+        expected = f"expected {self.expected}{found}" if self.expected else ""
+        return f"{self.path}: " + ". ".join(part for part in (expected, self.hint) if part)
 
 
 class ConfigError(NameplateError, ValueError):

@@ -37,7 +37,8 @@ def member(folder: Path, name: str) -> Path:
         'checkpoint/config.json'
     """
     windows = PureWindowsPath(name)  # the stricter of the two grammars: it knows both slashes and drives
-    if not name or "\0" in name or name in {".", ".."} or windows.name != name or windows.drive:
+    # Windows drops dots and blanks at the end of a name, so that ".. " is the parent folder.
+    if not name.strip(". ") or "\0" in name or windows.name != name or windows.drive:
         message = f"{shown(name)} is not a plain file name, so it could leave the folder {str(folder)!r}."
         raise UnsafePathError(message)
     return folder / name
@@ -94,7 +95,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        message = f"{str(folder)!r} is not a folder, so nothing can be saved into it. Give the path of a folder."
+        message = (
+            f"{str(folder)!r} is not a folder, so nothing can be saved into it. Give the path of a folder."
+        )
         raise UnsafePathError(message) from error
 
 
@@ -116,7 +119,7 @@ def replace_file(path: Path, chunks: Iterable[Buffer]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(draft, path)
+        draft.replace(path)
     except BaseException:
         with suppress(OSError):
             draft.unlink()

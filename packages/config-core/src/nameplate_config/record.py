@@ -15,10 +15,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from nameplate_config.strict_json import LARGEST_CONFIG
 from nameplate_config._source import Source
 from nameplate_config.errors import ConfigFileError
 from nameplate_config.files import open_regular, read_file
+from nameplate_config.strict_json import LARGEST_CONFIG
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -85,13 +85,17 @@ def mirror_bytes(folder: Path, config_text: str) -> bytes:
     """
     data = config_text.encode()
     hashes = _recorded_hashes(folder / WEIGHTS_NAME)
-    return data + b"\n" if hashes is not None and _hash(data) == hashes.stale != hashes.mirror else data
+    return data + b"\n" if hashes is not None and hashes.left_behind(data) else data
 
 
 @dataclass(frozen=True, slots=True)
 class _Hashes:
     mirror: str
     stale: str
+
+    def left_behind(self, mirror: bytes) -> bool:
+        """Whether a crash left this `config.json` from the checkpoint before."""
+        return _hash(mirror) == self.stale != self.mirror
 
 
 def _recorded_hashes(weights: Path) -> _Hashes | None:
@@ -110,14 +114,14 @@ def _committed(folder: Path, mirror: bytes | None) -> bytes | None:
     """Return the config inside the record if the mirror is absent or was left stale by a crash."""
     weights = folder / WEIGHTS_NAME
     hashes = _recorded_hashes(weights)
-    found = _NO_HASH if mirror is None else _hash(mirror)
-    if hashes is None or found == hashes.mirror or found != hashes.stale:
+    if hashes is None or (mirror is not None and not hashes.left_behind(mirror)):
         return None
     with open_regular(weights) as file:
         length = _LENGTH.unpack(file.read(_LENGTH.size))[0]
         try:
-            return json.loads(file.read(min(length, _LARGEST_HEADER)))["__metadata__"]["nameplate.config"].encode()
-        except (ValueError, KeyError, RecursionError):
+            text = json.loads(file.read(min(length, _LARGEST_HEADER)))["__metadata__"]["nameplate.config"]
+            return text.encode()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None  # a torn or edited header: loading the weights will say so
 
 

@@ -52,7 +52,9 @@ def parse_object(
             message = f"must hold a JSON object, found {shown(root)}"
             raise _RefusedError(message)
     except json.JSONDecodeError as problem:
-        message = f"{where} is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
+        message = (
+            f"{where} is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
+        )
         raise error(message) from problem
     except _RefusedError as problem:
         message = f"{where} {problem}."
@@ -83,7 +85,9 @@ class _Reader(json.JSONDecoder):
     """A decoder that refuses what `json` would quietly repair."""
 
     def __init__(self, most_keys: int) -> None:
-        super().__init__(object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer)
+        super().__init__(
+            object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer
+        )
         self._most_keys = most_keys
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,7 +98,7 @@ class _Reader(json.JSONDecoder):
         if len(result) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-            message = f"has the key {twice!r} twice in one object; keep one of them"
+            message = f"has the key {shown(twice)} twice in one object; keep one of them"
             raise _RefusedError(message)
         return result
 

@@ -4,6 +4,8 @@ Shared by every package of the family so that all errors read alike. Only pure f
 """
 
 import difflib
+import enum
+import math
 from collections.abc import Iterable
 
 NAMES_LISTED = 5
@@ -27,6 +29,28 @@ def shown(value: object) -> str:
         text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def as_code(value: object) -> str:
+    """Return the Python expression of a value: `repr`, but also for enum members, infinities and NaN.
+
+    Example:
+        >>> as_code([1, (float("inf"),)])
+        "[1, (float('inf'),)]"
+    """
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__name__}({value.value!r})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{as_code(key)}: {as_code(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        inside = ", ".join(as_code(item) for item in value)
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    if isinstance(value, (set, frozenset)) and value:
+        inside = "{" + ", ".join(sorted(as_code(item) for item in value)) + "}"
+        return inside if isinstance(value, set) else f"frozenset({inside})"
+    return repr(value)
 
 
 def listed(names: Iterable[object], *, limit: int = NAMES_LISTED) -> str:

@@ -219,4 +219,6 @@ def _refusal(report: LoadReport, where: str) -> MismatchError:
         "ignore_mismatched_sizes=True": bool(report.mismatched),
     }
     ways = " and ".join(way for way, needed in relaxed.items() if needed)
-    return MismatchError(sentences(str(report), f"File: {where}.", f"If this is meant, pass {ways}."), report)
+    head = f"{where} does not fit {report.model}; no model is returned."
+    fitting = f"{len(report.loaded)} tensors fit."
+    return MismatchError(sentences(head, *report.lines(), fitting, f"If this is meant, pass {ways}."), report)

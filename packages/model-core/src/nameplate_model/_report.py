@@ -84,16 +84,17 @@ class LoadReport:
         if self.exact:
             head = f"all {total} tensors of {self.model} were loaded from {self.source}."
         else:
-            head = f"{self.source} does not fit {self.model}: {len(self.loaded)} of {total} tensors were loaded."
+            head = f"{len(self.loaded)} of {total} tensors of {self.model} were loaded from {self.source}."
         real = f"It was built for real first: {self.built_for_real}." if self.built_for_real else ""
-        return sentences(head, *_key_lines(self), *causes(self.missing, self.unexpected), real)
+        return sentences(head, *self.lines(), real)
 
-
-def _key_lines(report: LoadReport) -> Iterator[str]:
-    yield from _some("missing from the file", report.missing)
-    yield from _some("in the file only", report.unexpected)
-    mismatched = [f"{each.name} (expected {each.expected}, found {each.found})" for each in report.mismatched]
-    yield from _some("different", mismatched)
+    def lines(self) -> Iterator[str]:
+        """Yield one line for each kind of difference, and the likely cause."""
+        yield from _some("missing from the file", self.missing)
+        yield from _some("in the file only", self.unexpected)
+        mismatched = [f"{each.name} (expected {each.expected}, found {each.found})" for each in self.mismatched]
+        yield from _some("different", mismatched)
+        yield from causes(self.missing, self.unexpected)
 
 
 def _some(label: str, names: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,142 @@
+"""`Architecture`: the one thing that a third party writes to have an architecture judged.
+
+Only the declaration and how it is found; what is drawn from it is `strategies`, how it is judged is `laws`.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from hypothesis.strategies import SearchStrategy
+from nameplate_auto import CONFIG_MAPPING, AutoClass, UnknownArchitectureError
+from nameplate_config import PreTrainedConfig
+from nameplate_config.wording import did_you_mean, listed, sentences
+from nameplate_model import PreTrainedModel
+from torch import Tensor
+
+from nameplate_conformance.errors import ConformanceError
+
+Inputs = Callable[[PreTrainedModel], Mapping[str, Tensor]]
+"""Makes the keyword arguments of a model's `forward`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A failure that is admitted: the law fails for this architecture, and here is why.
+
+    Attributes:
+        reason: Why it fails, a sentence.
+        issue: Where it is being worked on, a link.
+    """
+
+    reason: str
+    issue: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A config class, its models, and what a test needs to know about them.
+
+    Classes may be given as texts ``"package.module:Class"``; they are then imported when a law runs.
+
+    Attributes:
+        config: The config class.
+        models: The model class for each Auto class, by the Auto class's name.
+        inputs: Makes the inputs of a model; its `dummy_inputs` if not given.
+        fields: How to draw fields whose annotations do not say enough, by name.
+        known: Failures that are admitted, by the law's id. One that passes counts as a failure too.
+        name: What reports call it; the `model_type` if not given.
+
+    Example:
+        >>> ARCHITECTURE = Architecture(
+        ...     config="my_package.configuration:MyConfig",
+        ...     models={"AutoModel": "my_package.modeling:MyModel"},
+        ... )
+    """
+
+    config: type[PreTrainedConfig] | str
+    models: Mapping[str, type[PreTrainedModel] | str]
+    inputs: Inputs | None = None
+    fields: Mapping[str, SearchStrategy[Any]] = field(default_factory=dict)
+    known: Mapping[str, Known] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def config_class(self) -> type[PreTrainedConfig]:
+        """The config class, imported."""
+        return cast("type[PreTrainedConfig]", _loaded(self.config))
+
+    @property
+    def label(self) -> str:
+        """What reports call the architecture."""
+        return self.name or self.config_class.model_type
+
+    def model_class(self, auto_class: str) -> type[PreTrainedModel]:
+        """Return the model class for an Auto class, imported."""
+        return cast("type[PreTrainedModel]", _loaded(self.models[auto_class]))
+
+    def make_inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
+        """Return fresh inputs for a model.
+
+        Raises:
+            ConformanceError: If neither the architecture nor the model says what they look like.
+        """
+        if self.inputs is not None:
+            return dict(self.inputs(model))
+        inputs = getattr(model, "dummy_inputs", None)
+        if inputs is None:
+            message = sentences(
+                f"nothing says what {type(model).__name__}.forward takes.",
+                "Give the model a property `dummy_inputs`, or the Architecture a function `inputs`.",
+            )
+            raise ConformanceError(message)
+        return dict(inputs)
+
+
+def registered(model_type: str) -> Architecture:
+    """Return the architecture that is registered under a name, with every head that Auto classes know.
+
+    Raises:
+        ConformanceError: If nothing is registered under it, or no Auto class has a model for it.
+    """
+    if model_type not in CONFIG_MAPPING:
+        names = CONFIG_MAPPING.names()
+        message = sentences(
+            f"no architecture is registered as {model_type!r}.",
+            did_you_mean(model_type, names) or f"Registered: {listed(names)}.",
+        )
+        raise ConformanceError(message)
+    config_class = CONFIG_MAPPING[model_type]
+    models: dict[str, type[PreTrainedModel] | str] = {}
+    for auto_class in auto_classes().values():
+        try:
+            models[auto_class.__name__] = auto_class.model_class(config_class())
+        except UnknownArchitectureError:
+            continue
+    if not models:
+        message = f"no Auto class has a model for {model_type!r}, so there is nothing to judge."
+        raise ConformanceError(message)
+    return Architecture(config=config_class, models=models)
+
+
+def auto_classes() -> dict[str, type[AutoClass]]:
+    """Return every Auto class that is defined, by name."""
+    found: dict[str, type[AutoClass]] = {}
+    waiting = list(AutoClass.__subclasses__())
+    while waiting:
+        each = waiting.pop(0)
+        found[each.__name__] = each
+        waiting += each.__subclasses__()
+    return found
+
+
+def _loaded(value: type | str) -> type:
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.partition(":")
+    try:
+        return cast("type", getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError) as error:
+        message = f"{value!r} cannot be imported: {error}."
+        raise ConformanceError(message) from error

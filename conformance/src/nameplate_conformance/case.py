@@ -1,0 +1,100 @@
+"""`Case`: one drawn example as a law sees it. Builds configs and models the same way each time it is asked."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hypothesis import HealthCheck, Phase, find, settings
+from nameplate_auto import CONFIG_MAPPING, AutoClass
+from nameplate_config import PreTrainedConfig
+from nameplate_model import PreTrainedModel
+from torch import Tensor
+
+from nameplate_conformance.architecture import Architecture, auto_classes
+from nameplate_conformance.poison import poison
+from nameplate_conformance.strategies import Kwargs, config_kwargs
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One example: an architecture, a head, the arguments of a config, a device.
+
+    Attributes:
+        architecture: What is being judged.
+        head: The name of the Auto class whose model is built.
+        kwargs: The arguments of the config.
+        device: Where the model lives.
+        seed: Decides the weights.
+    """
+
+    architecture: Architecture
+    head: str
+    kwargs: Kwargs
+    device: torch.device
+    seed: int = 0
+
+    @property
+    def config_class(self) -> type[PreTrainedConfig]:
+        """The config class."""
+        return self.architecture.config_class
+
+    @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """The model class of the head."""
+        return self.architecture.model_class(self.head)
+
+    def config(self) -> PreTrainedConfig:
+        """Return a new config."""
+        return self.config_class(**self.kwargs)
+
+    def model(self, config: PreTrainedConfig | None = None) -> PreTrainedModel:
+        """Return a new model on the device, in evaluation mode, its weights decided by the seed."""
+        torch.manual_seed(self.seed)
+        return self.model_class(config or self.config()).to(self.device).eval()
+
+    def poisoned(self) -> PreTrainedModel:
+        """Return a new model whose every persistent tensor differs from what initialisation gives."""
+        model = self.model()
+        poison(model, self.seed)
+        return model
+
+    def inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
+        """Return the inputs of a model, on its device."""
+        return {name: value.to(self.device) for name, value in self.architecture.make_inputs(model).items()}
+
+    def answer(self, model: PreTrainedModel) -> Any:
+        """Return what a model answers to its inputs, without gradients."""
+        with torch.no_grad():
+            return model(**self.inputs(model))
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Provide an empty folder for one example."""
+        with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+            yield Path(folder)
+
+    @contextmanager
+    def registration(self) -> Iterator[type[AutoClass]]:
+        """Register config and model for the length of a block; provide the Auto class of the head."""
+        auto_class = auto_classes()[self.head]
+        with ExitStack() as stack:
+            stack.enter_context(CONFIG_MAPPING.override(self.config_class.model_type, self.config_class))
+            stack.enter_context(auto_class.model_mapping.override(self.config_class, self.model_class))
+            yield auto_class
+
+
+def simplest_kwargs(architecture: Architecture) -> Kwargs:
+    """Return the simplest arguments that the architecture's strategy can draw."""
+    quiet = settings(
+        database=None,
+        deadline=None,
+        max_examples=200,
+        derandomize=True,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    return cast("Kwargs", find(config_kwargs(architecture), lambda _: True, settings=quiet))

@@ -1,0 +1,69 @@
+"""The state of the process around one example: noted before, put back after.
+
+Hypothesis runs a law many times in one process. Whatever an example leaves behind (a default dtype, a seed, a
+registration) would leak into the next one, so every example runs inside `isolated`.
+"""
+
+import os
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from nameplate_auto import CONFIG_MAPPING
+
+_THREADS = 1  # sums of floats may depend on how many threads add them
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Run a block with one thread, uninitialised memory filled with NaN, and put the process back as it was."""
+    before = process_state()
+    # NaN in fresh memory turns "left uninitialised" from luck into a failure.
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.set_num_threads(_THREADS)
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(torch.random.fork_rng(devices=_cuda_devices()))
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(restore, before)
+        yield
+
+
+def process_state() -> dict[str, Any]:
+    """Return what no library should change behind its caller's back."""
+    return {
+        "the default dtype": torch.get_default_dtype(),
+        "the default device": torch.get_default_device(),
+        "the grad mode": torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "the working directory": os.getcwd(),  # noqa: PTH109 - as text, to compare
+        "the environment": dict(os.environ),
+        "sys.path": list(sys.path),
+        "the registered names": CONFIG_MAPPING.names(),
+        "the warning filters": list(warnings.filters),
+    }
+
+
+def restore(before: dict[str, Any]) -> None:
+    """Put back what `process_state` returned; registrations are undone by whoever made them."""
+    torch.set_default_dtype(before["the default dtype"])
+    if torch.get_default_device() != before["the default device"]:
+        torch.set_default_device(before["the default device"])
+    torch.set_grad_enabled(before["the grad mode"])
+    torch.set_num_threads(before["the number of threads"])
+    torch.use_deterministic_algorithms(before["deterministic algorithms"])
+    os.chdir(before["the working directory"])
+    os.environ.clear()
+    os.environ.update(before["the environment"])
+    sys.path[:] = before["sys.path"]
+    warnings.filters[:] = before["the warning filters"]  # type: ignore[index]
+
+
+def _cuda_devices() -> list[int]:
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []

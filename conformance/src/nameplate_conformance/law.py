@@ -1,0 +1,129 @@
+"""What a law is: an id that never changes, a sentence, what it builds on, and a check that counts its evidence.
+
+The laws themselves are in `laws`, one module a level; running them is `runner`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, NoReturn
+
+from nameplate_conformance.errors import LawBrokenError
+
+if TYPE_CHECKING:
+    from nameplate_conformance.case import Case
+
+SPEC = "2026.12"
+"""The version of the specification: the list of laws and their texts."""
+
+LEVELS = ("harness", "config", "module", "persistence", "registry", "device")
+"""What each level is about; conforming to one means conforming to all below it."""
+
+
+class Strength(Enum):
+    """How binding a law is."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+
+
+class Scope(Enum):
+    """How often a law is checked."""
+
+    ONCE = "once"
+    EXAMPLES = "examples"
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What a check has really compared. A law without evidence has shown nothing and counts as failed."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Note that *number* more things were compared."""
+        if number:
+            self.counts[what] += number
+
+    def __str__(self) -> str:
+        return ", ".join(f"{number:,} {what}" for what, number in self.counts.items()) or "nothing compared"
+
+
+Check = Callable[["Case", Evidence], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """One property that an architecture must have.
+
+    Attributes:
+        id: A letter for the level's subject and a number; never used again for another law.
+        level: Index into `LEVELS`.
+        title: A few words.
+        text: The whole law and why it matters.
+        check: Raises `LawBrokenError` if it does not hold for a case.
+        needs: Ids of laws without which a failure of this one would mean nothing.
+        scope: Whether it is checked for drawn examples, or once.
+        per_device: Whether it is checked on each device.
+        strength: How binding it is.
+        since: The version of the specification that introduced it.
+    """
+
+    id: str
+    level: int
+    title: str
+    text: str
+    check: Check
+    needs: tuple[str, ...] = ()
+    scope: Scope = Scope.EXAMPLES
+    per_device: bool = False
+    strength: Strength = Strength.MUST
+    since: str = SPEC
+
+
+_laws: dict[str, Law] = {}
+
+
+def law(
+    law_id: str,
+    title: str,
+    *,
+    level: int,
+    needs: Sequence[str] = (),
+    scope: Scope = Scope.EXAMPLES,
+    per_device: bool = False,
+) -> Callable[[Check], Check]:
+    """Make a check into a law; its docstring is the law's text."""
+
+    def define(check: Check) -> Check:
+        assert law_id not in _laws, f"{law_id} is defined twice"
+        text = " ".join((check.__doc__ or "").split())
+        _laws[law_id] = Law(law_id, level, title, text, check, tuple(needs), scope, per_device)
+        return check
+
+    return define
+
+
+def all_laws() -> dict[str, Law]:
+    """Return every law by id, sorted by level and id; each comes after all that it needs."""
+    from nameplate_conformance import laws  # noqa: F401, PLC0415 - defines them, and imports this module
+
+    ordered = sorted(_laws.values(), key=lambda each: (each.level, each.id))
+    placed: dict[str, Law] = {}
+    while ordered:
+        ready = next(each for each in ordered if all(need in placed for need in each.needs))
+        ordered.remove(ready)
+        placed[ready.id] = ready
+    return placed
+
+
+def broken(message: str) -> NoReturn:
+    """Say that a law does not hold."""
+    raise LawBrokenError(message)
+
+
+def require(condition: object, message: str) -> None:
+    """Say that a law does not hold unless *condition* is true."""
+    if not condition:
+        raise LawBrokenError(message)

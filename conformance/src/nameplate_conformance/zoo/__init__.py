@@ -1,0 +1,22 @@
+"""Deliberately broken architectures: the proof that every law can fail, and that no other law fails in its place.
+
+Each `Mutant` breaks one law and should be rejected by exactly that law; `selftest` shows it. A mutant is a small,
+plausible mistake, mostly one that somebody has really made. The modules are sorted by the level of the law.
+"""
+
+from nameplate_conformance.zoo.broken_configs import CONFIG_MUTANTS
+from nameplate_conformance.zoo.broken_harness import HARNESS_MUTANTS
+from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
+from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS
+from nameplate_conformance.zoo.broken_registry import REGISTRY_MUTANTS
+from nameplate_conformance.zoo.reference import Mutant as Mutant
+from nameplate_conformance.zoo.reference import reference as reference
+
+MUTANTS: tuple[Mutant, ...] = (
+    *HARNESS_MUTANTS,
+    *CONFIG_MUTANTS,
+    *MODULE_MUTANTS,
+    *PERSISTENCE_MUTANTS,
+    *REGISTRY_MUTANTS,
+)
+"""Every mutant of the zoo."""

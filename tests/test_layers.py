@@ -1,0 +1,251 @@
+"""Imports point down only, and each heavy third party enters the house through one door.
+
+`violations` reads source text and imports nothing, so the meta-tests can show it any offence. What an import
+costs at run time is measured in `test_import_cost.py`.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pytest
+from workspace import Member, members
+
+BELOW = {
+    "nameplate_config": set(),
+    "nameplate_model": {"nameplate_config"},
+    "nameplate_auto": {"nameplate_config"},
+    "nameplate_resnet": {"nameplate_config", "nameplate_model"},
+    "nameplate_conformance": {"nameplate_config", "nameplate_model", "nameplate_auto"},
+}
+"""What each package may import of the family."""
+
+DOORS = {
+    "torch": {"nameplate_model", "nameplate_resnet", "nameplate_conformance"},
+    "safetensors": {"nameplate_model"},
+    "timm": {"nameplate_resnet"},
+    "hypothesis": {"nameplate_conformance"},
+    "pytest": {"nameplate_conformance"},
+    "huggingface_hub": set(),
+}
+"""Which packages may import a heavy third party when they are themselves imported."""
+
+HUB_ROOM = "nameplate_config/_source.py"
+"""The one module whose functions may import huggingface_hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One absolute import of a module.
+
+    Attributes:
+        module: The dotted name; for `from a import b` it is ``a.b``, whatever `b` turns out to be.
+        line: Where it stands.
+        on_load: Whether it runs when the importing module is imported.
+    """
+
+    module: str
+    line: int
+    on_load: bool
+
+    @property
+    def package(self) -> str:
+        """The top-level package that is imported."""
+        return self.module.partition(".")[0]
+
+
+def imports(tree: ast.AST, *, on_load: bool = True) -> Iterator[Import]:
+    """Yield every absolute import below a node; a relative one cannot leave its package."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno, on_load) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (Import(f"{node.module}.{alias.name}", node.lineno, on_load) for alias in node.names)
+        elif isinstance(node, ast.If) and _asks_type_checking(node.test):
+            yield from imports(ast.Module(node.body, []), on_load=False)
+            yield from imports(ast.Module(node.orelse, []), on_load=on_load)
+        else:
+            deferred = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            yield from imports(node, on_load=on_load and not deferred)
+
+
+def _asks_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def private_uses(tree: ast.AST, siblings: set[str]) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of each attribute with an underscore, reached through a sibling's name."""
+    bound = dict(_bound_names(tree, siblings))
+    for node in ast.walk(tree):
+        root, *attributes = _dotted(node)
+        if isinstance(node, ast.Attribute) and root in bound and _is_private(attributes[-1]):
+            yield node.lineno, ".".join([bound[root], *attributes])
+
+
+def _bound_names(tree: ast.AST, siblings: set[str]) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [(each.asname or each.name.partition(".")[0], each.name) for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found = [(each.asname or each.name, f"{node.module}.{each.name}") for each in node.names]
+        else:
+            continue
+        for name, origin in found:
+            if origin.partition(".")[0] in siblings:
+                yield name, name if origin.startswith(f"{name}.") else origin
+
+
+def _dotted(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Attribute):
+        return [*_dotted(node.value), node.attr]
+    return [node.id if isinstance(node, ast.Name) else ""]
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def violations(source: str, room: str) -> Iterator[str]:
+    """Yield a sentence for each import that breaks a law of the house.
+
+    Args:
+        source: The text of a module.
+        room: Its path from the source folder, such as ``nameplate_config/_source.py``.
+    """
+    package = PurePosixPath(room).parts[0]
+    siblings = BELOW.keys() - {package}
+    tree = ast.parse(source)
+    for each in imports(tree):
+        where = f"{room}:{each.line}"
+        if each.package in siblings - BELOW[package]:
+            yield f"{where} imports {each.package}, which is no layer below {package}"
+        if each.package in siblings and any(_is_private(part) for part in each.module.split(".")):
+            yield f"{where} imports {each.module}, which is private to {each.package}"
+        if each.on_load and package not in DOORS.get(each.package, {package}):
+            yield f"{where} imports {each.package} at module level"
+        if each.package == "huggingface_hub" and room != HUB_ROOM:
+            yield f"{where} imports huggingface_hub, which only {HUB_ROOM} may"
+    for line, name in private_uses(tree, siblings):
+        yield f"{room}:{line} uses {name}, which is private to {name.partition('.')[0]}"
+
+
+def test_the_rules_name_every_member() -> None:
+    """A package that joins the family must be given its place before it can import anything."""
+    assert BELOW.keys() == {member.import_name for member in members()}
+
+
+@pytest.mark.parametrize("member", members(), ids=lambda member: member.short_name)
+def test_imports_point_down(member: Member) -> None:
+    """No module imports a sibling beside or above it, a sibling's secrets or another layer's third party."""
+    files = sorted(member.source.rglob("*.py"))
+    found = [
+        violation
+        for file in files
+        for violation in violations(
+            file.read_text(encoding="utf-8"), file.relative_to(member.source.parent).as_posix()
+        )
+    ]
+
+    assert files, "there is nothing to walk"
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("config", "model"),
+        ("model", "auto"),
+        ("auto", "model"),
+        ("resnet", "auto"),
+        ("resnet", "conformance"),
+        ("conformance", "resnet"),
+    ],
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "import {}",
+        "import {}.errors",
+        "import {} as short",
+        "from {} import errors",
+        "def f():\n    import {}",
+        "if TYPE_CHECKING:\n    import {}",
+    ],
+)
+def test_an_upward_or_sideways_import_is_reported(importer: str, imported: str, form: str) -> None:
+    """The probe sees a sibling's import in every form: aliased, dotted, deferred or for types only."""
+    (found,) = violations(form.format(f"nameplate_{imported}"), f"nameplate_{importer}/a.py")
+
+    assert found.endswith(f"imports nameplate_{imported}, which is no layer below nameplate_{importer}")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("from nameplate_config._codec import Codec", "nameplate_config._codec.Codec"),
+        ("from nameplate_config import _codec", "nameplate_config._codec"),
+        ("import nameplate_config._codec", "nameplate_config._codec"),
+        ("import nameplate_config\nnameplate_config._codec", "nameplate_config._codec"),
+        ("import nameplate_config.files\nnameplate_config.files._x", "nameplate_config.files._x"),
+        ("import nameplate_config as short\nshort._codec", "nameplate_config._codec"),
+        ("from nameplate_config import files\nfiles._x", "nameplate_config.files._x"),
+    ],
+)
+def test_a_siblings_private_name_is_reported(source: str, name: str) -> None:
+    """The probe sees an underscore name of a sibling, imported or reached through an attribute."""
+    (found,) = violations(source, "nameplate_model/a.py")
+
+    assert found.endswith(f"{name}, which is private to nameplate_config")
+
+
+def test_own_private_names_are_free() -> None:
+    """A package uses its own underscore names as it likes."""
+    source = "from nameplate_config import _x\nfrom . import _y\nimport nameplate_config\nnameplate_config._x"
+
+    assert list(violations(source, "nameplate_config/a.py")) == []
+
+
+def test_dunder_names_are_free() -> None:
+    """`__version__` and its like are nobody's secret."""
+    source = "import nameplate_config\nnameplate_config.__version__"
+
+    assert list(violations(source, "nameplate_model/a.py")) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "third_party"),
+    [
+        ("nameplate_config/a.py", "torch"),
+        ("nameplate_auto/a.py", "torch"),
+        ("nameplate_resnet/a.py", "safetensors"),
+        ("nameplate_conformance/a.py", "timm"),
+        ("nameplate_model/a.py", "hypothesis"),
+        ("nameplate_auto/a.py", "pytest"),
+        ("nameplate_config/_source.py", "huggingface_hub"),
+    ],
+)
+@pytest.mark.parametrize(
+    "form", ["import {}", "from {}.x import y", "try:\n    import {}\nfinally:\n    pass"]
+)
+def test_a_third_party_at_another_door_is_reported(room: str, third_party: str, form: str) -> None:
+    """The probe sees a module-level import of a third party that belongs to another layer."""
+    (found,) = violations(form.format(third_party), room)
+
+    assert found.endswith(f"imports {third_party} at module level")
+
+
+def test_a_deferred_third_party_costs_nothing() -> None:
+    """An import inside a function, or for types only, does not run at import."""
+    source = "if TYPE_CHECKING:\n    import torch\nclass A:\n    def f(self):\n        import torch"
+
+    assert list(violations(source, "nameplate_auto/a.py")) == []
+
+
+def test_the_hub_has_one_room() -> None:
+    """huggingface_hub may be imported inside functions of one module, and nowhere else."""
+    source = "def f():\n    import huggingface_hub.errors"
+    elsewhere = f"nameplate_model/a.py:2 imports huggingface_hub, which only {HUB_ROOM} may"
+
+    assert list(violations(source, HUB_ROOM)) == []
+    assert list(violations(source, "nameplate_model/a.py")) == [elsewhere]

@@ -1,0 +1,179 @@
+"""Each wheel, installed with nothing but what it declares, works.
+
+In the editable environment every sibling and every third party is at hand, so a forgotten dependency goes
+unnoticed there. Here each package gets an environment of its own.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from workspace import Member, members
+
+MEMBERS = {member.short_name: member for member in members()}
+
+Install = Callable[..., Path]
+
+ROUND_TRIP = """
+import sys
+import torch
+from nameplate_config import PreTrainedConfig
+from nameplate_model import PreTrainedModel
+
+class LineConfig(PreTrainedConfig):
+    width: int = 3
+
+class Line(PreTrainedModel):
+    config_class = LineConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.line = torch.nn.Linear(config.width, config.width)
+
+saved = Line(LineConfig(width=2))
+saved.save_pretrained(sys.argv[1])
+assert torch.equal(saved.line.weight, Line.from_pretrained(sys.argv[1]).line.weight)
+"""
+
+FIND = "import sys, importlib.util; print(*filter(importlib.util.find_spec, sys.argv[1:]))"
+
+LOAD_ENTRY_POINTS = """
+from importlib.metadata import entry_points
+for each in entry_points(group="nameplate.architectures"):
+    each.load()
+    print(each.name)
+"""
+
+
+def run(command: Sequence[str | Path], folder: Path | None = None) -> str:
+    """Return what a command prints; fail with its own words if it fails."""
+    # An active environment would take the place of the one that is asked for.
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheel of every member, built once, by short name."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for member in MEMBERS.values():
+        run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], member.folder)
+    return {name: wheel_of(member, folder) for name, member in MEMBERS.items()}
+
+
+def wheel_of(member: Member, folder: Path) -> Path:
+    """Return the one wheel of a member."""
+    (wheel,) = folder.glob(f"{member.import_name}-*.whl")
+    return wheel
+
+
+@pytest.fixture
+def install(wheels: dict[str, Path], tmp_path: Path) -> Iterator[Install]:
+    """A function that puts packages into an empty environment and returns its folder of programs."""
+    uv = shutil.which("uv", path=Path(sys.executable).parent) or shutil.which("uv")
+    assert uv, "uv is missing; `hatch run test` provides it"
+    environment = tmp_path / "environment"
+    constraints = tmp_path / "constraints.txt"
+    # By file, not by name: an index may hold other packages called like ours.
+    lines = [f"{MEMBERS[name].name} @ {wheel.as_uri()}\n" for name, wheel in wheels.items()]
+    constraints.write_text("".join(lines))
+
+    def install(*names: str) -> Path:
+        run([uv, "venv", "--python", sys.executable, environment])
+        folder = environment / ("Scripts" if os.name == "nt" else "bin")
+        wanted = [wheels[name] for name in names]
+        run([uv, "pip", "install", "--python", folder / "python", "--constraints", constraints, *wanted])
+        return folder
+
+    yield install
+    # pytest keeps the temporary folders of three runs, which is too much torch where links are copies.
+    shutil.rmtree(environment, ignore_errors=True)
+
+
+def execute(folder: Path, code: str, *arguments: str) -> str:
+    """Return what code prints in an environment."""
+    # Isolated, so that neither the current folder nor an environment variable lends it anything.
+    return run([folder / "python", "-I", "-c", code, *arguments])
+
+
+def absent(folder: Path, *modules: str) -> list[str]:
+    """Return which of the modules an environment does not have."""
+    found = execute(folder, FIND, *modules).split()
+    return [module for module in modules if module not in found]
+
+
+def test_config_and_auto_need_no_torch(install: Install) -> None:
+    """Configs and the registry install and import without torch or the packages that need it."""
+    folder = install("config", "auto")
+
+    execute(folder, "import nameplate_config, nameplate_auto")
+    assert absent(folder, "nameplate_auto", "nameplate_model", "torch") == ["nameplate_model", "torch"]
+
+
+def test_model_needs_no_timm(install: Install, tmp_path: Path) -> None:
+    """A model is saved and loaded where there is neither timm nor the registry, nor NumPy."""
+    folder = install("model")
+
+    execute(folder, ROUND_TRIP, str(tmp_path / "checkpoint"))
+    assert absent(folder, "torch", "nameplate_auto", "numpy", "timm") == ["nameplate_auto", "numpy", "timm"]
+
+
+def test_resnet_needs_no_registry(install: Install) -> None:
+    """The reference imports, and its entry point loads, where nobody installed the registry."""
+    folder = install("resnet")
+
+    execute(folder, "import nameplate_resnet")
+    assert execute(folder, LOAD_ENTRY_POINTS) == "nameplate_resnet\n"
+    assert absent(folder, "timm", "nameplate_auto", "nameplate_conformance") == [
+        "nameplate_auto",
+        "nameplate_conformance",
+    ]
+
+
+def test_conformance_needs_no_reference(install: Install) -> None:
+    """The suite imports and its command answers without timm or the reference."""
+    folder = install("conformance")
+
+    execute(folder, "import nameplate_conformance")
+    assert "Usage" in run([folder / "nameplate-conformance", "--help"])
+    assert absent(folder, "hypothesis", "nameplate_resnet", "timm") == ["nameplate_resnet", "timm"]
+
+
+def shortcomings(names: Sequence[str], import_name: str) -> Iterator[str]:
+    """Yield what is wrong with the list of files in a wheel."""
+    if f"{import_name}/py.typed" not in names:
+        yield "py.typed is missing"
+    if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
+        yield "LICENSE is missing"
+    for name in names:
+        top, *rest = name.split("/")
+        if (top != import_name and not top.endswith(".dist-info")) or "tests" in rest:
+            yield f"{name} does not belong here"
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_wheel_holds_its_package_and_nothing_else(name: str, wheels: dict[str, Path]) -> None:
+    """A wheel carries the typed package and its licence, and no tests."""
+    with zipfile.ZipFile(wheels[name]) as wheel:
+        names = wheel.namelist()
+
+    assert list(shortcomings(names, MEMBERS[name].import_name)) == []
+
+
+def test_a_careless_wheel_is_reported() -> None:
+    """The probe reports missing marks, tests and strangers."""
+    names = ["a/__init__.py", "a/tests/test_a.py", "notes.txt", "a-1.dist-info/METADATA"]
+
+    assert list(shortcomings(names, "a")) == [
+        "py.typed is missing",
+        "LICENSE is missing",
+        "a/tests/test_a.py does not belong here",
+        "notes.txt does not belong here",
+    ]
