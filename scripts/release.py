@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ def find(package: str, root: Path) -> Member:
 
 
 @contextmanager
-def worktree() -> Iterator[Path]:
+def worktree() -> Generator[Path]:
     """Yield a copy of the checkout, uncommitted changes included, that shares its history and settings."""
     with tempfile.TemporaryDirectory(prefix="release-") as folder:
         copy = Path(folder, "checkout")

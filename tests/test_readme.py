@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from workspace import ROOT, read_toml
@@ -10,7 +11,7 @@ COMMAND = re.compile(r"\bhatch run (?:(?P<environment>[\w-]+):)?(?P<script>[\w-]
 PAGES = ("README.md", "CONTRIBUTING.md", ".ci/run")
 
 
-def unknown_commands(text: str, environments: dict[str, dict]) -> Iterator[str]:
+def unknown_commands(text: str, environments: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     """Yield each `hatch run …` of a text that no environment has a script for."""
     for command in COMMAND.finditer(text):
         scripts = environments.get(command["environment"] or "default", {}).get("scripts", {})

@@ -1,0 +1,71 @@
+"""Proves that an architecture survives save, register and from_pretrained, or shows the smallest config that does not.
+
+Public names are imported when they are asked for: the pytest plugin of this package is loaded into every pytest run
+and must not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nameplate_conformance.architecture import Architecture as Architecture
+    from nameplate_conformance.architecture import Known as Known
+    from nameplate_conformance.architecture import registered as registered
+    from nameplate_conformance.errors import ConformanceError as ConformanceError
+    from nameplate_conformance.errors import LawBrokenError as LawBrokenError
+    from nameplate_conformance.report import Section as Section
+    from nameplate_conformance.report import print_report as print_report
+    from nameplate_conformance.report import render_page as render_page
+    from nameplate_conformance.result import Report as Report
+    from nameplate_conformance.result import Result as Result
+    from nameplate_conformance.result import Status as Status
+    from nameplate_conformance.runner import check as check
+    from nameplate_conformance.runner import known_devices as known_devices
+    from nameplate_conformance.runner import present_devices as present_devices
+    from nameplate_conformance.testing import conformance_tests as conformance_tests
+
+_HOMES = {
+    "Architecture": "architecture",
+    "ConformanceError": "errors",
+    "Known": "architecture",
+    "LawBrokenError": "errors",
+    "Report": "result",
+    "Result": "result",
+    "Section": "report",
+    "Status": "result",
+    "check": "runner",
+    "conformance_tests": "testing",
+    "known_devices": "runner",
+    "present_devices": "runner",
+    "print_report": "report",
+    "registered": "architecture",
+    "render_page": "report",
+}
+
+__all__ = [
+    "Architecture",
+    "ConformanceError",
+    "Known",
+    "LawBrokenError",
+    "Report",
+    "Result",
+    "Section",
+    "Status",
+    "check",
+    "conformance_tests",
+    "known_devices",
+    "present_devices",
+    "print_report",
+    "registered",
+    "render_page",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module, or answer `__version__` from the installed metadata."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("nameplate-conformance")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -5,10 +5,10 @@ import json
 from typing import Any
 
 from nameplate_auto import AutoConfig
-from nameplate_config import PreTrainedConfig
 
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, law, require
+from nameplate_conformance.snapshot import Snapshot
 
 
 @law("C01", "a config survives JSON", level=1, needs=["A01"])
@@ -45,15 +45,14 @@ def arguments_are_not_kept(case: Case, evidence: Evidence) -> None:
     from_dict does not change the dict that it reads. Otherwise two models share hyperparameters by accident."""
     arguments = {name: _mutable(value) for name, value in case.kwargs.items()}
     config = case.config_class(**arguments)
-    before = copy.deepcopy(config.to_dict())
-    changed = sum(_spoil(value) for value in arguments.values())
-    require(config.to_dict() == before, f"changing its arguments changed {_difference(before, config.to_dict())}")
-    evidence.count("containers", changed)
-    given = copy.deepcopy(before)
-    read = _read(case.config_class, given)
-    require(given == before, f"from_dict changed the dict it was given: {_difference(before, given)}")
+    before = Snapshot.of(config.to_dict())
+    evidence.count("containers", sum(_spoil(value) for value in arguments.values()))
+    before.require_unchanged(config.to_dict(), "changing its arguments changed")
+    given = before.thawed()
+    read = case.config_class.from_dict(given)
+    before.require_unchanged(given, "from_dict changed the dict that it was given:")
     evidence.count("containers", _spoil(given))
-    require(read.to_dict() == before, f"changing the dict it was read from changed {_difference(before, read.to_dict())}")
+    before.require_unchanged(_values(read), "changing the dict that it was read from changed")
 
 
 @law("C10", "values are not handed out", level=1, needs=["A01"])
@@ -61,13 +60,12 @@ def values_are_not_handed_out(case: Case, evidence: Evidence) -> None:
     """Changing what to_dict returned, or the lists of another config with default values, never changes a config.
     Otherwise displaying a config can alter it, and a mutable default is shared by every instance."""
     config = case.config()
-    before = copy.deepcopy(config.to_dict())
+    before = Snapshot.of(config.to_dict())
     evidence.count("containers", _spoil(config.to_dict()))
-    require(config.to_dict() == before, f"changing a dict it returned changed {_difference(before, config.to_dict())}")
-    default = case.config_class().to_dict()
+    before.require_unchanged(config.to_dict(), "changing a dict that it returned changed")
+    default = Snapshot.of(case.config_class().to_dict())
     evidence.count("containers", sum(_spoil(value) for value in vars(case.config_class()).values()))
-    now = case.config_class().to_dict()
-    require(now == default, f"changing one default config changed the next: {_difference(default, now)}")
+    default.require_unchanged(case.config_class().to_dict(), "changing one default config changed the next:")
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -100,12 +98,6 @@ def _spoil(value: Any) -> int:
     return 0
 
 
-def _read(config_class: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedConfig:
-    config = config_class.from_dict(values)
-    assert isinstance(config, PreTrainedConfig)
-    return config
-
-
-def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    return ", ".join(f"{name} ({before.get(name)!r} → {after.get(name)!r})" for name in names[:3])
+def _values(config: Any) -> dict[str, Any]:
+    values: dict[str, Any] = config.to_dict()
+    return values

@@ -15,6 +15,7 @@ from nameplate_conformance.bits import (
 )
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, law, require
+from nameplate_conformance.snapshot import Snapshot
 
 
 @law("M01", "every config builds and runs", level=2, needs=["A02"], per_device=True)
@@ -31,10 +32,10 @@ def building_leaves_the_config_alone(case: Case, evidence: Evidence) -> None:
     """Building a model does not change its config. One that writes into it makes the second model built from the
     same config another model."""
     config = case.config()
-    before = config.to_dict()
+    before = Snapshot.of(config.to_dict())
     model = case.model(config)
-    require(config.to_dict() == before, f"the constructor of {type(model).__name__} changed its config")
-    evidence.count("values", len(before))
+    before.require_unchanged(config.to_dict(), f"building a {type(model).__name__} changed")
+    evidence.count("values", len(before.texts))
 
 
 @law("M03", "the seed decides the weights", level=2, needs=["M01"])

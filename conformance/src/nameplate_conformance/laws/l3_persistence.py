@@ -10,6 +10,7 @@ from nameplate_conformance.bits import output_bits, require_same, same_bytes, st
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, law, require
 from nameplate_conformance.oracle import read_safetensors
+from nameplate_conformance.snapshot import Snapshot
 
 
 @law("S01", "weights survive", level=3, needs=["A03", "C02", "M02", "M08", "S05"], per_device=True)
@@ -43,19 +44,19 @@ def loaded_model_computes_the_same(case: Case, evidence: Evidence) -> None:
     require_same(before, after, evidence, what="outputs", when="saved, loaded and run")
 
 
-@law("S05", "saving changes nothing", level=3, needs=["M01"])
+@law("S05", "saving changes nothing", level=3, needs=["C01", "M01"])
 def saving_changes_nothing(case: Case, evidence: Evidence) -> None:
     """Saving a model does not change its tensors, its config, its mode, the random state, or any file outside the
     folder that it is saved into."""
     model = case.poisoned().train()
-    state, config, random = state_bits(model), model.config.to_dict(), torch.get_rng_state()
+    state, config, random = state_bits(model), Snapshot.of(model.config.to_dict()), torch.get_rng_state()
     with case.folder() as around:
         (around / "bystander").write_text("untouched")
         model.save_pretrained(around / "checkpoint")
         left = sorted(entry.name for entry in around.iterdir())
         require(left == ["bystander", "checkpoint"], f"saving left {left} beside the folder")
     require_same(state, state_bits(model), evidence, what="tensors", when="saved")
-    require(model.config.to_dict() == config, "saving changed the model's config")
+    config.require_unchanged(model.config.to_dict(), "saving changed the model's config:")
     require(torch.equal(random, torch.get_rng_state()), "saving drew from the global random state")
     require(all(module.training for module in model.modules()), "saving changed the mode of a module")
 
@@ -67,11 +68,11 @@ def loading_changes_nothing(case: Case, evidence: Evidence) -> None:
     with case.folder() as folder:
         case.poisoned().save_pretrained(folder)
         config = case.config()
-        values, files, random = config.to_dict(), _fingerprint(folder), torch.get_rng_state()
+        values, files, random = Snapshot.of(config.to_dict()), _fingerprint(folder), torch.get_rng_state()
         defaults = (torch.get_default_dtype(), torch.get_default_device())
         case.model_class.from_pretrained(folder, config=config)
         require(_fingerprint(folder) == files, "loading changed the folder that it loaded from")
-    require(config.to_dict() == values, "loading changed the config that was passed in")
+    values.require_unchanged(config.to_dict(), "loading changed the config that was passed in:")
     require(torch.equal(random, torch.get_rng_state()), "loading drew from the global random state")
     require(defaults == (torch.get_default_dtype(), torch.get_default_device()), "loading changed torch's defaults")
     evidence.count("files", len(files))

@@ -8,13 +8,13 @@ from nameplate_conformance.law import Evidence, law, require
 @law("D02", "moving keeps every bit", level=5, needs=["S01"], per_device=True)
 def moving_keeps_every_bit(case: Case, evidence: Evidence) -> None:
     """A model moved to the device and back to the host has the bits that it had."""
-    model = case.poisoned().to("cpu")
+    model = case.poisoned()
     before = state_bits(model)
     moved = model.to(case.device).to("cpu")
     require_same(before, state_bits(moved), evidence, what="tensors", when=f"moved to {case.device.type} and back")
 
 
-@law("D04", "loading to a device is loading and moving", level=5, needs=["S02"], per_device=True)
+@law("D04", "loading to a device is loading and moving", level=5, needs=["S02", "D02"], per_device=True)
 def loading_to_a_device_is_loading_and_moving(case: Case, evidence: Evidence) -> None:
     """Loading straight to a device gives the tensors that loading to the host and moving gives, buffers that are not
     persistent included, and leaves nothing elsewhere."""

@@ -92,18 +92,16 @@ def _hands_out_its_lists() -> Architecture:
     return with_config(OpenConfig)
 
 
-def _shared_default() -> Architecture:
-    shared: list[str] = []
-
-    class SharingConfig(ZooConfig):
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            self.history = shared
+def _caches_its_dict() -> Architecture:
+    class CachingConfig(ZooConfig):
+        _cached: dict[str, Any] | None = None
 
         def to_dict(self) -> dict[str, Any]:
-            return {**super().to_dict(), "width": self.width + len(self.history)}
+            if self._cached is None:
+                self._cached = super().to_dict()
+            return self._cached
 
-    return with_config(SharingConfig)
+    return with_config(CachingConfig)
 
 
 CONFIG_MUTANTS = (
@@ -115,5 +113,5 @@ CONFIG_MUTANTS = (
     Mutant("KeepsArguments", "C09", "the caller's list is kept", _keeps_arguments),
     Mutant("EatsItsArgument", "C09", "from_dict removes a key from the dict it reads", _eats_its_argument),
     Mutant("HandsOutItsLists", "C10", "to_dict returns the config's own list", _hands_out_its_lists),
-    Mutant("SharedDefault", "C10", "all instances share one list", _shared_default),
+    Mutant("CachesItsDict", "C10", "to_dict returns the same dict each time", _caches_its_dict),
 )

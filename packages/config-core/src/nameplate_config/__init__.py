@@ -3,14 +3,13 @@
 from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
 from nameplate_config._config import config_from_values as config_from_values
 from nameplate_config._config import fields as fields
-from nameplate_config._config import read_config_values as read_config_values
 from nameplate_config._config import refuse_unknown_fields as refuse_unknown_fields
-from nameplate_config._config import split_options as split_options
 from nameplate_config._fields import MISSING as MISSING
 from nameplate_config._fields import Field as Field
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
 from nameplate_config._source import Source as Source
 from nameplate_config._source import open_source as open_source
+from nameplate_config._source import split_options as split_options
 from nameplate_config.errors import ConfigError as ConfigError
 from nameplate_config.errors import ConfigFileError as ConfigFileError
 from nameplate_config.errors import HubError as HubError
@@ -19,6 +18,7 @@ from nameplate_config.errors import Problem as Problem
 from nameplate_config.errors import SourceNotFoundError as SourceNotFoundError
 from nameplate_config.errors import UnknownOptionError as UnknownOptionError
 from nameplate_config.errors import UnsafePathError as UnsafePathError
+from nameplate_config.record import read_config_values as read_config_values
 from nameplate_config.typing import OnlyWhen as OnlyWhen
 from nameplate_config.typing import Tiny as Tiny
 

@@ -1,9 +1,9 @@
 """From an annotation to a codec: what a field accepts, how it looks in JSON, how it comes back.
 
 `codec_for` compiles an annotation once per class. A codec *converts* (checks a value and returns the config's
-own copy, never the caller's object) and *encodes* (returns fresh JSON). Conversion accepts a value and its JSON
-form alike, which is how a file comes back as the types that went in. One class per kind of annotation; how
-fields are collected belongs to `_fields`.
+own copy, never the caller's object) and *encodes* (returns fresh JSON). Conversion accepts a value and, if it
+was read from a file, its JSON form alike, which is how a file comes back as the types that went in. One class
+per kind of annotation, those of single values in `_scalars`; how fields are collected belongs to `_fields`.
 """
 
 import enum
@@ -11,167 +11,28 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path, PurePath
-from typing import Any, Literal, Protocol, TypeVar, Union
+from typing import Any, Literal, TypeVar, Union
 
+from nameplate_config._scalars import (
+    Choice,
+    Codec,
+    Enumeration,
+    Float,
+    InvalidValueError,
+    PathCodec,
+    Scalar,
+    Site,
+    encode_float,
+    is_tagged_float,
+)
 from nameplate_config.errors import Problem
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean, listed, shown
-
-FLOAT_TAG = "__float__"
-"""JSON has no infinities and no NaN; Transformers writes them as ``{"__float__": "Infinity"}``, and so do we."""
-
-_SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-
-
-class InvalidValueError(Exception):
-    """Raised by a codec for a value that it refuses; carries the problems found. Never leaves this package."""
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where in a config a value stands, and whether it was just read from JSON."""
-
-    path: str
-    from_file: bool = False
-
-    def item(self, key: object) -> "Site":
-        """Return the site of one entry of the container at this site."""
-        return Site(f"{self.path}[{shown(key)}]", self.from_file)
-
-    def refuse(self, expected: str, value: object, hint: str = "") -> InvalidValueError:
-        """Return the error that says what this site expected instead of *value*."""
-        return InvalidValueError(Problem(self.path, expected, shown(value), hint))
-
-
-class Codec(Protocol):
-    """What every kind of annotation can do."""
-
-    @property
-    def expected(self) -> str:
-        """What the codec accepts, in words."""
-        ...
-
-    def convert(self, value: Any, site: Site) -> Any:
-        """Return the config's own copy of *value*; raise `InvalidValueError` if it does not belong here."""
-        ...
-
-    def encode(self, value: Any) -> JSONValue:
-        """Return *value* as fresh JSON that shares nothing with it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """`bool`, `int`, `str` and `None`: exactly that type, and the same in JSON."""
-
-    kind: type
-    expected: str
-
-    def convert(self, value: Any, site: Site) -> Any:
-        if type(value) is self.kind:
-            return value
-        if isinstance(value, self.kind) and not isinstance(value, (bool, enum.Enum)):
-            return self.kind(value)  # a subclass such as numpy.str_ would not survive the file
-        raise site.refuse(self.expected, value)
-
-    def encode(self, value: Any) -> JSONValue:
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Float:
-    """`float`, with integers accepted and the three values that JSON lacks written with a tag."""
-
-    expected: str = "a float"
-
-    def convert(self, value: Any, site: Site) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            with suppress(OverflowError):  # an integer beyond the largest float
-                return float(value)
-        if site.from_file and is_tagged_float(value):
-            return _SPECIAL_FLOATS[value[FLOAT_TAG]]
-        raise site.refuse(self.expected, value)
-
-    def encode(self, value: float) -> JSONValue:
-        return encode_float(value)
-
-
-def is_tagged_float(value: Any) -> bool:
-    """Whether *value* is what `encode_float` makes of an infinity or NaN."""
-    return isinstance(value, dict) and any(value == {FLOAT_TAG: name} for name in _SPECIAL_FLOATS)
-
-
-def encode_float(value: float) -> JSONValue:
-    """Return *value* as JSON, tagged if it is not finite."""
-    if math.isfinite(value):
-        return value
-    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return {FLOAT_TAG: name}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """`Literal`: one of a few values."""
-
-    choices: tuple[Any, ...]
-
-    @property
-    def expected(self) -> str:
-        return "one of " + listed([repr(choice) for choice in self.choices], limit=12)
-
-    def convert(self, value: Any, site: Site) -> Any:
-        for choice in self.choices:
-            if type(choice) is type(value) and choice == value:
-                return choice
-        names = [choice for choice in self.choices if isinstance(choice, str)]
-        raise site.refuse(self.expected, value, did_you_mean(value, names) if isinstance(value, str) else "")
-
-    def encode(self, value: Any) -> JSONValue:
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Enumeration:
-    """An `Enum`: a member, or the value of one; in JSON its value."""
-
-    kind: type[enum.Enum]
-
-    @property
-    def expected(self) -> str:
-        return f"a {self.kind.__name__}: " + listed([repr(each.value) for each in self.kind], limit=12)
-
-    def convert(self, value: Any, site: Site) -> enum.Enum:
-        try:
-            return self.kind(value)
-        except ValueError:
-            raise site.refuse(self.expected, value) from None
-
-    def encode(self, value: enum.Enum) -> JSONValue:
-        return value.value
-
-
-@dataclass(frozen=True, slots=True)
-class PathCodec:
-    """A `pathlib.Path`, in JSON its text with forward slashes."""
-
-    kind: type[PurePath]
-    expected: str = "a path"
-
-    def convert(self, value: Any, site: Site) -> PurePath:
-        if isinstance(value, (str, PurePath)):
-            return self.kind(value)
-        raise site.refuse(self.expected, value)
-
-    def encode(self, value: PurePath) -> JSONValue:
-        return value.as_posix()
+from nameplate_config.wording import listed, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +51,7 @@ class Collection:
         if not isinstance(value, (*accepted, list, tuple) if site.from_file else accepted):
             expected = f"a {self.kind.__name__}"
             raise site.refuse(expected, value)
-        elements = _each(list(value), self.element.convert, site)
+        elements = _each(value, repeat(self.element), site)
         try:
             return self.kind(elements)
         except TypeError:  # an element that no set can hold
@@ -215,7 +76,7 @@ class Record:
     def convert(self, value: Any, site: Site) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or len(value) != len(self.elements):
             raise site.refuse(self.expected, value)
-        return tuple(_each(value, lambda item, at, codec: codec.convert(item, at), site, self.elements))
+        return tuple(_each(value, self.elements, site))
 
     def encode(self, value: tuple[Any, ...]) -> JSONValue:
         return [codec.encode(item) for codec, item in zip(self.elements, value, strict=True)]
@@ -272,8 +133,8 @@ class MappingCodec:
 class UnionCodec:
     """`A | B`: the first member whose type is exactly the value's, else the first that accepts it.
 
-    A value that would come back from a file as that of another member, such as a `Path` where a `str` may stand
-    too, is refused.
+    A value that would come back from a file as that of another member, such as a `Path` where a `str` may
+    stand too, is refused.
     """
 
     members: tuple[Codec, ...]
@@ -367,7 +228,7 @@ class Anything:
         if value is None or type(value) in {bool, int, str, float}:
             return value
         if isinstance(value, (list, tuple)):
-            return _each(value, self.convert, site)
+            return _each(value, repeat(self), site)
         if isinstance(value, dict):
             if is_tagged_float(value):  # given in code, it would come back as that float
                 return Float().convert(value, site)
@@ -387,7 +248,7 @@ class Anything:
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """No annotation, but a default that shows the type: restored as that type, though anything may be given."""
+    """No annotation, but a default that shows the type: restored as that, though anything may be given."""
 
     kind: type
     inner: Codec
@@ -464,16 +325,13 @@ def codec_like(default: Any) -> Codec:
     return _SCALARS[Any]
 
 
-def _each(
-    values: Sequence[Any], convert: Callable[..., Any], site: Site, codecs: Sequence[Codec] | None = None
-) -> list[Any]:
+def _each(values: Iterable[Any], codecs: Iterable[Codec], site: Site) -> list[Any]:
     """Convert every element and report the problems of all of them, not only of the first."""
     problems: list[Problem] = []
     results: list[Any] = []
-    for position, value in enumerate(values):
-        extra = () if codecs is None else (codecs[position],)
+    for position, (value, codec) in enumerate(zip(values, codecs, strict=False)):
         try:
-            results.append(convert(value, site.item(position), *extra))
+            results.append(codec.convert(value, site.item(position)))
         except InvalidValueError as error:
             problems += error.problems
     if problems:

@@ -1,7 +1,8 @@
 """`PreTrainedConfig`: the base class of every config, and the metaclass that finishes its construction.
 
-Only the life of an instance belongs here: building, assigning, comparing, turning into a dict, saving, loading.
-What a class declares is `_fields`, what a value may be is `_codec`, what a file may be is `_json`.
+Only the life of an instance belongs here: building, assigning, comparing, turning into a dict, saving and
+loading. What a class declares is `_fields`, what a value may be is `_codec`, what a file may be is
+`strict_json`.
 """
 
 import copy
@@ -11,19 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from nameplate_config._codec import Anything, Codec, InvalidValueError, Site, extend_codecs
-from nameplate_config._fields import Field, Schema, has_own_init, problems_error, schema_of
-from nameplate_config._source import HUB_OPTIONS, Source, open_source
+from nameplate_config._arguments import ANYTHING, DERIVED, arguments, check_unknown, restored, stored
+from nameplate_config._codec import extend_codecs
+from nameplate_config._fields import Field, Schema, problems_error, schema_of
+from nameplate_config._scalars import Codec, InvalidValueError, Site
+from nameplate_config._source import Source, open_source, split_options
 from nameplate_config.errors import ConfigError, ConfigFileError, NameplateError, Problem, UnknownOptionError
 from nameplate_config.files import make_folder, replace_file
-from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config
+from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config_values
 from nameplate_config.strict_json import LARGEST_CONFIG, canonical_text, parse_object
 from nameplate_config.typing import JSONValue, StrPath
 from nameplate_config.wording import as_code, did_you_mean, nearest, sentences, shown
-
-_ANYTHING = Anything()
-_DERIVED = "label2id"
-"""The key of a file that follows from `id2label`."""
 
 
 class _Alias:
@@ -42,6 +41,8 @@ class _Alias:
 @dataclass_transform(kw_only_default=True)
 class ConfigMeta(type):
     """Finishes a config when the outermost `__init__` has returned, wherever it called `super().__init__`."""
+
+    model_type: str
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
@@ -68,82 +69,29 @@ class ConfigMeta(type):
 
     def _build(cls, values: Mapping[str, Any], *, from_file: bool, where: str) -> Any:
         schema = cls._schema
-        values = _stored(cls, values, where)
+        values = stored(schema, cls.model_type, values, where)
         unknown = [name for name in values if name not in schema.fields]
         if unknown and not from_file:
-            _check_unknown(schema, unknown)
+            check_unknown(schema, unknown)
         if from_file:
-            values = {name: _restored(schema, name, value) for name, value in values.items()}
-        config = cls.__new__(cls)
+            values = {name: restored(schema, name, value) for name, value in values.items()}
+        config = cls.__new__(cls)  # pyrefly: ignore[no-matching-overload]  # the class's, not the metaclass's
         object.__setattr__(config, "_extras", {})
         object.__setattr__(config, "_ready", False)
         if not schema.lacks(values):  # else `_finish` says so, along with every other problem
-            _initialise(config, _arguments(cls, schema, values), values, from_file=from_file, where=where)
+            config._initialise(values, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         config._finish(values, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         return config
-
-
-def _check_unknown(schema: Schema, unknown: list[str]) -> None:
-    """Refuse names that are no fields, unless the class takes `**kwargs`; then only say which look misspelt."""
-    if not schema.open:
-        schema.refuse_unknown(unknown)
-    for name in unknown:
-        near = nearest(name, schema.known_names())
-        if near is not None:
-            message = f"{schema.owner} has no field {name!r}; it is kept as an extra. Did you mean {near!r}?"
-            warnings.warn(message, stacklevel=4)
-
-
-def _arguments(cls: type, schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the outermost `__init__` can take of *values*, and its defaults, under its parameter names."""
-    if not has_own_init(cls, PreTrainedConfig):
-        return {}
-    defaults = {name: schema.fields[name] for name in schema.own if not schema.fields[name].required}
-    given = {name: field.fresh_default() for name, field in defaults.items()}
-    given |= {name: value for name, value in values.items() if schema.open or name in schema.own}
-    given.pop("self", None)
-    return {schema.parameters.get(name, name): value for name, value in given.items()}
-
-
-def _restored(schema: Schema, name: str, value: Any) -> Any:
-    """Return a value of a file as what it was before it was saved; one that does not fit is left as it is."""
-    codec = schema.fields[name].codec if name in schema.fields else _ANYTHING
-    try:
-        return codec.convert(value, Site(name, from_file=True))
-    except InvalidValueError:
-        return value
-
-
-def _initialise(
-    config: "PreTrainedConfig",
-    arguments: Mapping[str, Any],
-    values: Mapping[str, Any],
-    *,
-    from_file: bool,
-    where: str,
-) -> None:
-    """Run the class's own `__init__`; whatever it raises because of its arguments becomes a `ConfigError`."""
-    try:
-        config.__init__(**arguments)  # type: ignore[misc]
-    except NameplateError:
-        raise
-    except Exception as error:
-        if not (from_file or isinstance(error, ValueError)):
-            raise
-        config._finish(values, from_file=from_file, where=where)  # noqa: SLF001 - names the value, if it can
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        problem = Problem("__init__", "", hint=reason)
-        raise problems_error(type(config).__name__, [problem], where=where) from error
 
 
 class PreTrainedConfig(metaclass=ConfigMeta):
     """The values that an architecture is built from, typed, checked, and the same after every round trip.
 
-    Write one with annotated fields, or with a plain `__init__` whose parameters become the fields. Arguments are
-    keyword-only and copied: the config shares no list or dict with its caller, its class or another config.
-    Values are checked against the annotations when the outermost `__init__` has finished and whenever an
-    attribute is assigned. Methods called ``validate_*`` check what spans several fields: they yield `Problem`
-    records or raise `ValueError`.
+    Write one with annotated fields, or with a plain `__init__` whose parameters become the fields. Arguments
+    are keyword-only and copied: the config shares no list or dict with its caller, its class or another
+    config. Values are checked against the annotations when the outermost `__init__` has finished and whenever
+    an attribute is assigned. Methods called ``validate_*`` check what spans several fields: they yield
+    `Problem` records or raise `ValueError`.
 
     Attributes:
         model_type: The name under which the architecture is registered; written into every file.
@@ -201,6 +149,22 @@ class PreTrainedConfig(metaclass=ConfigMeta):
 
     # ---- building and assigning
 
+    def _initialise(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
+        """Run the class's own `__init__`; whatever it raises because of its arguments becomes a `ConfigError`."""
+        try:
+            self.__init__(**arguments(self._declared, supplied))  # type: ignore[misc]
+        except NameplateError:
+            raise
+        except Exception as error:
+            if not (from_file or isinstance(error, ValueError)):
+                raise
+            self._finish(
+                supplied, from_file=from_file, where=where
+            )  # names the value that is wrong, if it can
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            problem = Problem("__init__", "", hint=reason)
+            raise problems_error(type(self).__name__, [problem], where=where) from error
+
     def _finish(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
         """Fill in what no `__init__` set, convert everything, and report every problem at once."""
         schema = self._declared
@@ -230,10 +194,10 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         for name, value in {**supplied, **self._extras}.items():
             if name in self._declared.fields:
                 continue
-            # A plain __init__ may have consumed the argument and set an attribute of that name: that value counts.
+            # A plain __init__ may have taken the argument and set an attribute of that name, which counts.
             kept = self.__dict__.pop(name, value)
             try:
-                self._extras[name] = _ANYTHING.convert(kept, Site(name, from_file))
+                self._extras[name] = ANYTHING.convert(kept, Site(name, from_file))
             except InvalidValueError as error:
                 problems += error.problems
         return problems
@@ -292,7 +256,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
             )
             warnings.warn(message, stacklevel=3)
         try:
-            self._extras[name] = _ANYTHING.convert(value, Site(name))
+            self._extras[name] = ANYTHING.convert(value, Site(name))
         except InvalidValueError as error:
             raise problems_error(type(self).__name__, list(error.problems)) from None
 
@@ -352,16 +316,11 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         """Return the canonical text of the config file: its keys sorted, dicts inside in their own order.
 
         Raises:
-            ConfigFileError: If the text could not be read back, because it would exceed a budget of `strict_json`.
+            ConfigFileError: If the text would exceed a budget of `strict_json` and could not be read back.
         """
         values = self.to_dict()
-        text = canonical_text({name: values[name] for name in sorted(values)})
         where = f"the config file of {type(self).__name__}"
-        if len(text) > LARGEST_CONFIG:
-            message = f"{where} would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read."
-            raise ConfigFileError(message)
-        parse_object(text.encode(), where=where)
-        return text
+        return readable_text({name: values[name] for name in sorted(values)}, where=where)
 
     def _encoded(self) -> dict[str, JSONValue]:
         fields = self._declared.fields.values()
@@ -371,11 +330,12 @@ class PreTrainedConfig(metaclass=ConfigMeta):
             if not (field.inherited and self.__dict__[field.name] == field.default)
         }
         if self.id2label is not None:
-            own.setdefault(_DERIVED, {label: index for index, label in self.id2label.items()})
+            derived: dict[str, JSONValue] = {label: index for index, label in self.id2label.items()}
+            own.setdefault(DERIVED, derived)
         return {**own, **self._encoded_extras()}
 
     def _encoded_extras(self) -> dict[str, JSONValue]:
-        return {name: _ANYTHING.encode(value) for name, value in self._extras.items()}
+        return {name: ANYTHING.encode(value) for name, value in self._extras.items()}
 
     @classmethod
     def from_dict(
@@ -384,7 +344,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         """Build a config from the contents of a config file.
 
         Args:
-            values: What the file holds; copied, never changed. Keys that are no fields are kept and saved again.
+            values: What the file holds; copied, never changed. Keys that are no fields are kept.
             return_unused_kwargs: Return ``(config, unused)`` with the overrides that name no field.
             **overrides: Fields, or keys of *values*, that get another value.
 
@@ -402,11 +362,11 @@ class PreTrainedConfig(metaclass=ConfigMeta):
     def _read(
         cls, values: Mapping[str, Any], overrides: dict[str, Any], where: str
     ) -> tuple[Self, dict[str, Any]]:
-        given = _stored(cls, values, where)
-        names = {*given, *values, _DERIVED}
+        given = stored(cls._schema, cls.model_type, values, where)
+        names = {*given, *values, DERIVED}
         known = {name: value for name, value in overrides.items() if cls._schema.knows(name) or name in names}
         unused = {name: value for name, value in overrides.items() if name not in known}
-        given |= _stored(cls, known, "")
+        given |= stored(cls._schema, cls.model_type, known, "")
         return cls._build(given, from_file=True, where=where), unused
 
     @classmethod
@@ -424,7 +384,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
             SourceNotFoundError: If there is no such folder, repository or config file.
             ConfigFileError: If the file is not the JSON of a config.
             ConfigError: If its values do not fit the fields.
-            UnknownOptionError: If an argument is neither an option nor a field and unused ones are not returned.
+            UnknownOptionError: If an argument is neither an option nor a field, and is not to be returned.
 
         Example:
             >>> import tempfile
@@ -445,7 +405,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         return config
 
     def save_pretrained(self, folder: StrPath) -> None:
-        """Write `config.json` into *folder*, which is created if needed: the old file or the new, never a mix.
+        """Write `config.json` into *folder*, created if needed: the old file or the new, never a mix.
 
         Raises:
             UnsafePathError: If the path is a file.
@@ -465,18 +425,8 @@ def fields(config_class: type[PreTrainedConfig]) -> tuple[Field, ...]:
         >>> [(field.name, field.default) for field in fields(BlockConfig)]
         [('width', 8)]
     """
-    return tuple(field for field in config_class._schema.fields.values() if not field.inherited)  # noqa: SLF001
-
-
-def read_config_values(source: Source) -> tuple[dict[str, Any], str]:
-    """Return the parsed config of a source, and how messages name the place.
-
-    Raises:
-        SourceNotFoundError: If the source holds no config.
-        ConfigFileError: If the file is not the JSON of a config.
-    """
-    text = read_config(source)
-    return parse_object(text.data, where=text.where), text.where
+    declared = config_class._schema.fields  # noqa: SLF001 - the same room
+    return tuple(field for field in declared.values() if not field.inherited)
 
 
 def config_from_values(
@@ -502,45 +452,6 @@ def config_from_values(
 def refuse_unknown_fields(config_class: type[PreTrainedConfig], names: Iterable[str]) -> None:
     """Raise `UnknownOptionError`, with the nearest name that exists, for the first name that is no field."""
     config_class._schema.refuse_unknown(list(names))  # noqa: SLF001 - the same room
-
-
-def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Split keyword arguments into the options of a source and the rest."""
-    options = {name: value for name, value in kwargs.items() if name in HUB_OPTIONS}
-    return options, {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS}
-
-
-def _stored(cls: ConfigMeta, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return *values* under the fields' own names, without what follows from the class or from other values."""
-    given = cls._schema.canonical(values, where)
-    problem = None
-    if cls.model_type and given.pop("model_type", cls.model_type) != cls.model_type:
-        found = shown(values["model_type"])
-        problem = Problem("model_type", repr(cls.model_type), found, "Load it with AutoConfig instead.")
-    elif _DERIVED in given and _DERIVED not in cls._schema.fields:
-        label2id = given.pop(_DERIVED)
-        problem = _disagreement(given, label2id) if label2id is not None else None
-    if problem is not None:
-        raise problems_error(cls.__name__, [problem], where=where)
-    return given
-
-
-def _disagreement(given: dict[str, Any], label2id: Any) -> Problem | None:
-    """Set `id2label` from *label2id* if it is not given; say what is wrong if the two are not inverse."""
-    if not isinstance(label2id, Mapping) or any(type(index) is not int for index in label2id.values()):
-        return Problem(_DERIVED, "a dict from a str to an int", shown(label2id))
-    if given.get("id2label") is None:
-        given["id2label"] = {index: label for label, index in label2id.items()}
-    labels = given["id2label"]
-    if not isinstance(labels, Mapping):
-        return None  # its own problem
-    by_index = {str(index): label for index, label in labels.items()}
-    found = {label for label in by_index.values() if isinstance(label, str)}
-    if found == label2id.keys() and all(
-        by_index.get(str(index)) == label for label, index in label2id.items()
-    ):
-        return None
-    return Problem(_DERIVED, "the inverse of id2label", shown(label2id), "Remove it: it is derived.")
 
 
 class _NestedConfig:
@@ -570,7 +481,7 @@ class _NestedConfig:
 
     def _refuse_unknown(self, value: Mapping[str, Any], site: Site) -> None:
         schema = self._kind._schema  # noqa: SLF001 - the same room
-        unknown = [name for name in value if not schema.knows(name) and name not in {"model_type", _DERIVED}]
+        unknown = [name for name in value if not schema.knows(name) and name not in {"model_type", DERIVED}]
         if unknown and not schema.open:
             names = schema.known_names()
             problems = (

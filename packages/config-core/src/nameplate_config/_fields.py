@@ -1,7 +1,8 @@
 """What fields a config class has: collected once per class from annotations and from `__init__` signatures.
 
-A `Schema` answers every question about names: which there are, what each accepts and defaults to, what an alias
-stands for, and under which name a value must be handed to `__init__`. Values themselves belong to `_config`.
+A `Schema` answers every question about names: which there are, what each accepts and defaults to, what an
+alias stands for, and under which name a value must be handed to `__init__`. Values themselves belong to
+`_config`.
 """
 
 import dataclasses
@@ -12,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nameplate_config._codec import Codec, InvalidValueError, Site, codec_for, codec_like
+from nameplate_config._codec import codec_for, codec_like
+from nameplate_config._scalars import Codec, InvalidValueError, Site
 from nameplate_config.errors import ConfigError, Problem, UnknownOptionError
 from nameplate_config.typing import OnlyWhen
 from nameplate_config.wording import did_you_mean, sentences, shown
@@ -39,7 +41,7 @@ class Field:
         annotation: What the class wrote, `Annotated` marks included; `Any` for a bare parameter.
         default: The default value, or `MISSING`. A container here is the class's own: do not change it.
         marks: The extras of `Annotated`: bounds, `Tiny`, `OnlyWhen`.
-        inherited: Whether every config has it (`architectures`, `dtype`, …). Such a field is saved only if set.
+        inherited: Whether every config has it (`architectures`, `dtype`, …). It is saved only if set.
     """
 
     name: str
@@ -165,8 +167,8 @@ def schema_of(cls: type, root: type) -> Schema:
         root: The base class of all configs; its own fields count as inherited.
 
     Raises:
-        ConfigError: If an annotation has no codec, a default does not fit its own annotation, or an `OnlyWhen`
-            names no field.
+        ConfigError: If an annotation has no codec, a default does not fit its own annotation, or an
+            `OnlyWhen` names no field.
     """
     lineage = [each for each in reversed(cls.__mro__) if issubclass(each, root)]
     aliases: dict[str, str] = {}
@@ -187,13 +189,6 @@ def schema_of(cls: type, root: type) -> Schema:
             parameters = {**parameters, **own} if takes_any else own
     _check_conditions(cls, fields)
     return Schema(cls.__name__, fields, aliases, parameters, frozenset(own), takes_any)
-
-
-def has_own_init(cls: type, root: type) -> bool:
-    """Whether the class or a base below *root* wrote an `__init__`."""
-    return any(
-        "__init__" in each.__dict__ for each in cls.__mro__ if issubclass(each, root) and each is not root
-    )
 
 
 def _named(signature: inspect.Signature) -> dict[str, inspect.Parameter]:

@@ -6,6 +6,7 @@ elsewhere.
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -82,8 +83,8 @@ class Source:
 def open_source(source: StrPath | Source, **options: Unpack[HubOptions]) -> Source:
     """Decide whether *source* is a folder or a repository, and fix the commit of a repository.
 
-    An existing path is a folder. What looks like a path (absolute, starting with a dot or `~`, a `Path`) is never
-    looked up on the Hub.
+    An existing path is a folder. What looks like a path (absolute, starting with a dot or `~`, a `Path`) is
+    never looked up on the Hub.
 
     Raises:
         SourceNotFoundError: If there is no such folder and the text cannot be a repository's id.
@@ -101,6 +102,12 @@ def open_source(source: StrPath | Source, **options: Unpack[HubOptions]) -> Sour
     if path.exists() or isinstance(source, os.PathLike) or not _REPOSITORY.fullmatch(text):
         return Source(text, _local_folder(path, options.get("subfolder", "")))
     return _open_repository(text, options)
+
+
+def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Split keyword arguments into the options of a source and the rest."""
+    options = {name: value for name, value in kwargs.items() if name in HUB_OPTIONS}
+    return options, {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS}
 
 
 def _local_folder(path: Path, subfolder: str) -> Path:

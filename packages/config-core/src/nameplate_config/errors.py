@@ -5,7 +5,7 @@
     ├─ HubError            (OSError)               the Hub refused, or could not be reached
     ├─ UnsafePathError     (ValueError)            a file name that would leave its folder
     ├─ UnknownOptionError  (TypeError)             a keyword that nobody takes
-    └─ ConfigError         (ValueError)            values that a config cannot hold; `.problems` has all of them
+    └─ ConfigError         (ValueError)            values that a config cannot hold; `.problems` has them all
        └─ ConfigFileError                          a config file that cannot be read as one
 
 `nameplate_model.errors`, `nameplate_auto.errors` and `nameplate_conformance.errors` grow their branches from
@@ -24,7 +24,7 @@ class NameplateError(Exception):
 
 
 class SourceNotFoundError(NameplateError, FileNotFoundError):
-    """A folder, repository or file is absent: says what was asked for, what was looked for and what is there."""
+    """A folder, repository or file is absent: says what was asked for, looked for, and is there instead."""
 
 
 class HubError(NameplateError, OSError):

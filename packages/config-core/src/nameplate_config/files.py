@@ -1,7 +1,7 @@
-"""Safe access to the files of one checkpoint folder: read within a budget, replace in one step, never leave it.
+"""Safe access to the files of one checkpoint folder: read within a budget, replace in one step, stay inside.
 
-The only place in the family that opens a checkpoint file for reading its bytes, or writes one. Knows nothing of
-what the bytes mean.
+The only place in the family that opens a checkpoint file for reading its bytes, or writes one. Knows nothing
+of what the bytes mean.
 """
 
 import os
@@ -45,7 +45,7 @@ def member(folder: Path, name: str) -> Path:
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open a file for reading, but only if it is a regular one: never a FIFO that blocks or an endless device.
+    """Open a file for reading, but only a regular one: never a FIFO that blocks or an endless device.
 
     Links are followed: a Hub cache is made of them.
 

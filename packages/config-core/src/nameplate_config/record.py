@@ -1,12 +1,12 @@
 """The commit record of a checkpoint: which config belongs to the weights, whatever a crash left beside them.
 
-A save replaces `model.safetensors` first, and that one rename is the commit; `config.json` is mirrored after it.
-Between the two a crash can leave the previous `config.json`. The record therefore travels inside the weights: the
-text of their config, the hash of the mirror to be written, and the hash of the one that stood there before.
-A `config.json` with any third hash was edited by hand, and wins.
+A save replaces `model.safetensors` first, and that one rename is the commit; `config.json` is mirrored after
+it. Between the two a crash can leave the previous `config.json`. The record therefore travels inside the
+weights: the text of their config, the hash of the mirror to be written, and the hash of the one that stood
+there before. A `config.json` with any third hash was edited by hand, and wins.
 
-`nameplate_model` writes the record and this module reads it, without torch, so that `AutoConfig` and the model
-always agree on the config.
+`nameplate_model` writes the record and this module reads it, without torch, so that `AutoConfig` and the
+model always agree on the config.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nameplate_config._source import Source
 from nameplate_config.errors import ConfigFileError
 from nameplate_config.files import open_regular, read_file
-from nameplate_config.strict_json import LARGEST_CONFIG
+from nameplate_config.strict_json import LARGEST_CONFIG, parse_object
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -26,7 +27,7 @@ WEIGHTS_NAME = "model.safetensors"
 _LENGTH = struct.Struct("<Q")
 _NO_HASH = "-"
 _OPENING = b'{"__metadata__":{"format":"pt","nameplate":"'
-"""How the header of every file that we write begins; the hashes follow. Anything else has no record of ours."""
+"""How the header of every file that we write begins; the hashes follow. Any other has no record of ours."""
 
 _HASHES = 2 * hashlib.sha256().digest_size
 _LARGEST_HEADER = 100 << 20  # the limit of the safetensors format itself
@@ -77,11 +78,22 @@ def read_config(source: Source) -> ConfigText:
     return ConfigText(mirror, source.where(CONFIG_NAME))
 
 
+def read_config_values(source: Source) -> tuple[dict[str, Any], str]:
+    """Return the parsed config of a source, and how messages name the place.
+
+    Raises:
+        SourceNotFoundError: If the source holds no config.
+        ConfigFileError: If the file is not the JSON of a config.
+    """
+    text = read_config(source)
+    return parse_object(text.data, where=text.where), text.where
+
+
 def mirror_bytes(folder: Path, config_text: str) -> bytes:
     """Return the bytes to write as `config.json` so that they count as the folder's config.
 
-    That is the text itself. Only where it is, byte for byte, what the record takes for the leftover of a crash,
-    a second line feed tells it apart.
+    That is the text itself. Only where it is, byte for byte, what the record takes for the leftover of a
+    crash, a second line feed tells it apart.
     """
     data = config_text.encode()
     hashes = _recorded_hashes(folder / WEIGHTS_NAME)

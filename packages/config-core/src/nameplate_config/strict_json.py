@@ -48,9 +48,6 @@ def parse_object(
         text = _decoded(data)
         _check_depth(text)
         root = _Reader(most_keys).decode(text)
-        if not isinstance(root, dict):
-            message = f"must hold a JSON object, found {shown(root)}"
-            raise _RefusedError(message)
     except json.JSONDecodeError as problem:
         message = (
             f"{where} is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
@@ -59,11 +56,14 @@ def parse_object(
     except _RefusedError as problem:
         message = f"{where} {problem}."
         raise error(message) from None
+    if not isinstance(root, dict):
+        message = f"{where} must hold a JSON object, found {shown(root)}."
+        raise error(message)
     return root
 
 
 def canonical_text(value: Any) -> str:
-    """Return the one JSON text of a value: two spaces, ASCII, one line feed at the end.
+    r"""Return the one JSON text of a value: two spaces, ASCII, one line feed at the end.
 
     The order of keys is the caller's; floats are written so that they come back exactly.
 
@@ -71,10 +71,24 @@ def canonical_text(value: Any) -> str:
         >>> print(canonical_text({"b": 1, "a": "é"}), end="")
         {
           "b": 1,
-          "a": "\\u00e9"
+          "a": "\u00e9"
         }
     """
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def readable_text(value: dict[str, Any], *, where: str) -> str:
+    """Return the canonical text of a config, made sure that `parse_object` would accept it.
+
+    Raises:
+        ConfigFileError: If the text exceeds a budget of this module.
+    """
+    text = canonical_text(value)
+    if len(text) > LARGEST_CONFIG:
+        message = f"{where} would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read."
+        raise ConfigFileError(message)
+    parse_object(text.encode(), where=where)
+    return text
 
 
 class _RefusedError(Exception):

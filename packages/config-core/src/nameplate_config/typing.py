@@ -1,7 +1,7 @@
 """Types that appear in public signatures, and the marks that a typed field can carry.
 
-Bounds (`Ge`, `Le`, `Gt`, `Lt`, `MultipleOf`, `Len`, `Interval`) come from the `annotated_types` package and are
-recognised by their attributes; only what it lacks is defined here.
+Bounds (`Ge`, `Le`, `Gt`, `Lt`, `MultipleOf`, `Len`, `Interval`) come from the `annotated_types` package and
+are recognised by their attributes; only what it lacks is defined here.
 """
 
 import os
@@ -39,8 +39,8 @@ class HubOptions(TypedDict, total=False):
 class OnlyWhen:
     """Mark a field that may differ from its default only while another field has one of the given values.
 
-    Elsewhere the field would be ignored or contradict the other one, so setting it is an error. Property-based
-    tests draw it accordingly.
+    Elsewhere the field would be ignored or contradict the other one, so setting it is an error.
+    Property-based tests draw it accordingly.
 
     Example:
         >>> from typing import Annotated

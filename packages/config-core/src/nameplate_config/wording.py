@@ -94,7 +94,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def sentences(*parts: str) -> str:
-    r"""Join the parts of a message that are not empty: the first line says what failed, the others follow indented.
+    r"""Join the parts of a message that are not empty: what failed, then the others, each indented below.
 
     Example:
         >>> sentences("it failed", "", "do that")
