@@ -10,15 +10,15 @@ from html import escape
 from pathlib import Path
 from time import perf_counter
 
+from examples.quickstart.digits import Split, load_splits
+from examples.quickstart.pictures import contact_sheet
+from examples.quickstart.training import CONFIG, Evaluation, best_device, evaluate, train
+from rich.console import Console
+
 from nameplate_auto import CONFIG_MAPPING
 from nameplate_conformance import Report, Section, known_devices, print_report, registered, render_page
 from nameplate_conformance.cli import judge_with_progress
 from nameplate_resnet import ResnetModelForImageClassification
-from rich.console import Console
-
-from examples.quickstart.digits import Split, load_splits
-from examples.quickstart.pictures import contact_sheet
-from examples.quickstart.training import CONFIG, Evaluation, best_device, evaluate, train
 
 _GOAL = 0.97
 _ROOT = Path(__file__).resolve().parents[2]
@@ -130,8 +130,8 @@ def _training_section(outcome: Outcome, held_out: Split, sheet: bytes) -> Sectio
 def _reload_section(outcome: Outcome, model: ResnetModelForImageClassification) -> Section:
     tone, word = ("good", "bit-equal") if outcome.same_bits else ("bad", "different")
     body = (
-        f'<p>A fresh process that knew only the folder found <code>{escape(str(outcome.reloaded["class"]))}</code> '
-        f'by its <code>model_type</code> <code>{escape(model.config.model_type)}</code>. Its logits are '
+        f"<p>A fresh process that knew only the folder found <code>{escape(str(outcome.reloaded['class']))}</code> "
+        f"by its <code>model_type</code> <code>{escape(model.config.model_type)}</code>. Its logits are "
         f'<span class="pill {tone}">{word}</span>, its accuracy is {outcome.reloaded["accuracy"]:.2%}.</p>'
         f"<pre>{escape(str(outcome.reloaded['report']))}</pre>"
     )

@@ -4,6 +4,7 @@ UCI ML hand-written digits (E. Alpaydin and C. Kaynak, 1998): 8x8 pixels of 16 g
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from sklearn.datasets import load_digits
@@ -36,7 +37,7 @@ class Split:
 
 def load_splits() -> tuple[Split, Split]:
     """Return the training images and the held-out third, the same ones in every process."""
-    digits = load_digits()
+    digits = cast("Any", load_digits())
     images = torch.from_numpy(digits.images).float().unsqueeze(1) / _LEVELS
     labels = torch.from_numpy(digits.target).long()
     train, held_out = train_test_split(

@@ -3,10 +3,10 @@
 import json
 import sys
 
-from nameplate_auto import AutoModelForImageClassification
-
 from examples.quickstart.digits import load_splits
 from examples.quickstart.training import best_device, evaluate
+
+from nameplate_auto import AutoModelForImageClassification
 
 
 def main() -> None:

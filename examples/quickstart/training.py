@@ -5,11 +5,11 @@ import os
 from dataclasses import dataclass
 
 import torch
-from nameplate_resnet import ResnetConfig, ResnetModelForImageClassification
+from examples.quickstart.digits import Split, pixel_values, shifted
 from torch import Tensor
 from tqdm import tqdm
 
-from examples.quickstart.digits import Split, pixel_values, shifted
+from nameplate_resnet import ResnetConfig, ResnetModelForImageClassification
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; makes its sums repeatable
 

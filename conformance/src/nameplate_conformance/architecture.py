@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from hypothesis.strategies import SearchStrategy
+from torch import Tensor
+
 from nameplate_auto import CONFIG_MAPPING, AutoClass, UnknownArchitectureError
 from nameplate_config import PreTrainedConfig
 from nameplate_config.wording import did_you_mean, listed, sentences
-from nameplate_model import PreTrainedModel
-from torch import Tensor
-
 from nameplate_conformance.errors import ConformanceError
+from nameplate_model import PreTrainedModel
 
 Inputs = Callable[[PreTrainedModel], Mapping[str, Tensor]]
 """Makes the keyword arguments of a model's `forward`."""

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import torch
 from hypothesis import HealthCheck, Phase, find, settings
-from nameplate_auto import CONFIG_MAPPING, AutoClass
-from nameplate_config import PreTrainedConfig
-from nameplate_model import PreTrainedModel
 from torch import Tensor
 
+from nameplate_auto import CONFIG_MAPPING, AutoClass
+from nameplate_config import PreTrainedConfig
 from nameplate_conformance.architecture import Architecture, auto_classes
 from nameplate_conformance.poison import poison
 from nameplate_conformance.strategies import Kwargs, config_kwargs
+from nameplate_model import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ Exit code 0 if everything that was judged conforms, 1 if something does not, 2 i
 from pathlib import Path
 
 import click
-from nameplate_auto import CONFIG_MAPPING
-from nameplate_config import NameplateError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nameplate_auto import CONFIG_MAPPING
+from nameplate_config import NameplateError
 from nameplate_conformance.architecture import Architecture, registered
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.law import LEVELS, all_laws
@@ -110,13 +110,15 @@ def explain(law_id: str) -> None:
 
 @main.command("selftest")
 def run_selftest() -> None:
-    """Show that each law rejects the mutants bred to break it, that no other does, and that none rejects the reference."""
+    """Show that each law rejects the mutants bred to break it and no other, and that none rejects the reference."""
     console = Console()
 
     def show(verdict: Verdict) -> None:
         name = "the reference" if verdict.mutant is None else f"{verdict.mutant.name} (breaks {verdict.mutant.breaks})"
         found = ", ".join(sorted(verdict.roots)) or "no law"
-        console.print(f"{'✓' if verdict.right else '✗'} {name}: rejected by {found}", style="" if verdict.right else "red")
+        console.print(
+            f"{'✓' if verdict.right else '✗'} {name}: rejected by {found}", style="" if verdict.right else "red"
+        )
 
     verdicts = selftest(progress=show)
     wrong = [verdict for verdict in verdicts if not verdict.right]

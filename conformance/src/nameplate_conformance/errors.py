@@ -1,9 +1,9 @@
 """What can go wrong with a conformance run itself; what is wrong with an architecture is a `Result`.
 
-    NameplateError
-    └─ ConformanceError       (RuntimeError)    the run was asked for something that does not exist
-    AssertionError
-    └─ LawBrokenError                           a law does not hold; becomes the message of a result
+NameplateError
+└─ ConformanceError       (RuntimeError)    the run was asked for something that does not exist
+AssertionError
+└─ LawBrokenError                           a law does not hold; becomes the message of a result
 """
 
 from nameplate_config import NameplateError

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+
 from nameplate_auto import CONFIG_MAPPING
 
 _THREADS = 1  # sums of floats may depend on how many threads add them

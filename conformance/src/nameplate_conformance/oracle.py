@@ -23,7 +23,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     """Return every tensor of a file; the sizes that the header claims must fit the shapes."""
     content = path.read_bytes()
     (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length])
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     header.pop("__metadata__", None)
     found: dict[str, StoredTensor] = {}
     for name, entry in header.items():
@@ -32,5 +32,5 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         for axis in entry["shape"]:
             size *= axis
         assert end - start == size, f"{name}: {end - start} bytes for {entry['shape']} of {entry['dtype']}"
-        found[name] = StoredTensor(entry["dtype"], tuple(entry["shape"]), content[8 + length + start : 8 + length + end])
+        found[name] = StoredTensor(entry["dtype"], tuple(entry["shape"]), data[start:end])
     return found

@@ -12,7 +12,7 @@ from typing import Any
 class Status(Enum):
     """The verdict on one law. There is no other way to be green than `PASS`."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     BLOCKED = "blocked"
     VACUOUS = "vacuous"

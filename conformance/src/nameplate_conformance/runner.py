@@ -155,9 +155,7 @@ class _Trial:
 
 
 def _result(cell: Cell, status: Status, **details: Any) -> Result:
-    return Result(
-        law=cell.law.id, architecture=cell.architecture.label, device=cell.device, status=status, **details
-    )
+    return Result(law=cell.law.id, architecture=cell.architecture.label, device=cell.device, status=status, **details)
 
 
 def _timed(result: Result, seconds: float) -> Result:

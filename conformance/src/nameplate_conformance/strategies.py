@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union
 
 from hypothesis import strategies as st
-from nameplate_config import MISSING, ConfigError, Field, OnlyWhen, PreTrainedConfig, Tiny, fields
 
+from nameplate_config import MISSING, ConfigError, Field, OnlyWhen, PreTrainedConfig, Tiny, fields
 from nameplate_conformance.architecture import Architecture
 
 Kwargs = dict[str, Any]
@@ -103,7 +103,7 @@ def _plain(annotation: type, default: Any) -> st.SearchStrategy[Any]:
 def _numbers(kind: type, default: Any, marks: Sequence[Any]) -> list[Any]:
     """Return a few numbers within the bounds, smallest first, the default among them."""
     low = max((b for mark in marks for b in _attributes(mark, "ge", "gt")), default=None)
-    candidates = [] if default is MISSING else [default]
+    candidates: list[Any] = [] if default is MISSING else [default]
     candidates += _SMALL_INTS if kind is int else _SMALL_FLOATS
     if low is not None:
         candidates += [low, low + 1, low + 2] if kind is int else [float(low), low + 0.5]

@@ -1,4 +1,4 @@
-"""What ``pytest --pyargs nameplate_conformance`` collects: every registered architecture, or those named by ``--arch``."""
+"""What ``pytest --pyargs nameplate_conformance`` collects: every registered architecture, or those of ``--arch``."""
 
 from nameplate_conformance.testing import conformance_tests
 

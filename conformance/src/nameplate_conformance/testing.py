@@ -6,8 +6,8 @@ Imported only when a conformance test is collected.
 from collections.abc import Callable, Sequence
 
 import pytest
-from nameplate_auto import CONFIG_MAPPING
 
+from nameplate_auto import CONFIG_MAPPING
 from nameplate_conformance.architecture import Architecture, registered
 from nameplate_conformance.result import Result, Status
 from nameplate_conformance.runner import Cell, Runner, cells, known_devices

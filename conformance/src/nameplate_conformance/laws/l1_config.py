@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 from nameplate_auto import AutoConfig
-
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, law, require
 from nameplate_conformance.snapshot import Snapshot

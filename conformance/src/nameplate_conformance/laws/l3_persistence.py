@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 import torch
-from nameplate_config.record import WEIGHTS_NAME
 
+from nameplate_config.record import WEIGHTS_NAME
 from nameplate_conformance.bits import output_bits, require_same, same_bytes, state_bits
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, law, require

@@ -2,7 +2,6 @@
 
 from nameplate_auto import CONFIG_MAPPING, AutoConfig, DuplicateRegistrationError
 from nameplate_config import PreTrainedConfig
-
 from nameplate_conformance.bits import require_same, state_bits
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, Scope, broken, law, require

@@ -31,7 +31,7 @@ class Crossing:
         """A few characters: ``7✓`` or ``6✓ 1✗`` or ``not run``."""
         counts = Counter(result.status for result in self.results)
         if not counts:
-            return "–"
+            return "—"
         if set(counts) == {Status.NOT_RUN}:
             return "not run"
         return " ".join(f"{counts[status]}{MARKS[status]}" for status in Status if counts[status])
@@ -54,6 +54,12 @@ def matrix(report: Report, architecture: str) -> list[tuple[str, list[Crossing]]
             crossings = [Crossing(tuple(r for r in inside if r.device == device)) for device in report.devices()]
             rows.append((f"L{level} {name}", crossings))
     return rows
+
+
+def claim(report: Report) -> str:
+    """Return what may be said of the architectures, which is no more than was shown: ``conforms on cpu``."""
+    judged = [device for device in report.devices() if not _absent(report, device)]
+    return f"conforms on {', '.join(judged)}" if report.passed else "does not conform"
 
 
 def verdict(report: Report) -> str:

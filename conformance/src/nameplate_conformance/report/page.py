@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader
 
 from nameplate_conformance.law import LEVELS, all_laws
-from nameplate_conformance.report.matrix import MARKS, matrix, verdict
+from nameplate_conformance.report.matrix import MARKS, claim, matrix, verdict
 from nameplate_conformance.result import Report
 
 _environment = Environment(
@@ -39,6 +39,7 @@ def render_page(report: Report, *, title: str = "Conformance", sections: Sequenc
         title=title,
         sections=sections,
         report=report,
+        claim=claim(report),
         verdict=verdict(report),
         matrices=[(name, matrix(report, name)) for name in report.architectures()],
         laws=all_laws(),

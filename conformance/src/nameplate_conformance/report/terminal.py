@@ -1,10 +1,10 @@
 """A report in a terminal: the matrix, then each root cause with its smallest counterexample."""
 
-from nameplate_config.wording import listed
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nameplate_config.wording import listed
 from nameplate_conformance.law import all_laws
 from nameplate_conformance.report.matrix import MARKS, matrix, verdict
 from nameplate_conformance.result import Report, Result, Status

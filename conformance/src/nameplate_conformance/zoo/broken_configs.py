@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from nameplate_config.typing import StrPath
-
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, with_config
 
@@ -53,7 +52,7 @@ def _loads_another_value() -> Architecture:
     class DriftingConfig(ZooConfig):
         @classmethod
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
-            config = super().from_pretrained(source, **kwargs)
+            config: Any = super().from_pretrained(source, **kwargs)
             config.act = "tanh"
             return config
 

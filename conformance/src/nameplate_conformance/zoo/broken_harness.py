@@ -4,11 +4,11 @@ import os
 from typing import Any
 
 import torch
-from nameplate_config import PreTrainedConfig
-from nameplate_model import PreTrainedModel
 
+from nameplate_config import PreTrainedConfig
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of, with_config
+from nameplate_model import PreTrainedModel
 
 
 def _one_config_only() -> Architecture:

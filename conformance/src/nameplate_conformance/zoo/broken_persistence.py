@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nameplate_config.typing import StrPath
 from torch import Tensor
 
+from nameplate_config.typing import StrPath
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of, reference
 
@@ -22,7 +22,7 @@ def _drops_a_key() -> Architecture:
 
         @classmethod
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
-            return super().from_pretrained(source, **{**kwargs, "allow_missing": ["offset"]})
+            return super().from_pretrained(source, allow_missing=["offset"], **kwargs)
 
     return of(DroppingModel)
 
@@ -188,7 +188,9 @@ PERSISTENCE_MUTANTS = (
     Mutant("LoadsInTrainingMode", "S01", "the loaded model is in training mode", _loads_in_training_mode),
     Mutant("StateOutsideTheConfig", "S02", "a number that no file holds changes the answer", _state_outside_the_config),
     Mutant("RandomBuffer", "S02", "a buffer that is not saved is drawn at random", _random_buffer),
-    Mutant("UninitialisedBuffers", "S02", "buffers that are not saved hold raw memory", reference, _uninitialised_buffers),
+    Mutant(
+        "UninitialisedBuffers", "S02", "buffers that are not saved hold raw memory", reference, _uninitialised_buffers
+    ),
     Mutant("SavingRounds", "S05", "saving rounds the live model", _saving_rounds),
     Mutant("SavingFallsAsleep", "S05", "saving leaves the model in evaluation mode", _saving_falls_asleep),
     Mutant("SavingLeavesLitter", "S05", "saving writes beside the folder", _saving_leaves_litter),

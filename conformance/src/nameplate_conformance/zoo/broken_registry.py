@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
 from nameplate_auto import Registry
 from nameplate_config import PreTrainedConfig
-
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooModel, of, reference
 
@@ -39,7 +39,7 @@ def _silent_overwrite() -> Iterator[None]:
     original = Registry.register
 
     def register(self: Any, name: Any, value: Any = None, *, exist_ok: bool = False) -> Any:
-        return original(self, name, value, exist_ok=True) if value is not None else original(self, name, exist_ok=exist_ok)
+        return original(self, name, value, exist_ok=exist_ok or value is not None)
 
     Registry.register = register  # type: ignore[method-assign]
     try:

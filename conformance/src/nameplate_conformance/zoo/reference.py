@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
-from nameplate_config import PreTrainedConfig, Tiny
-from nameplate_model import PreTrainedModel
 from torch import Tensor, nn
 
+from nameplate_config import PreTrainedConfig, Tiny
 from nameplate_conformance.architecture import Architecture
+from nameplate_model import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,7 @@ def reference() -> Architecture:
     return Architecture(config=ZooConfig, models={"AutoModel": ZooModel}, name="zoo-reference")
 
 
-def of(
-    model: type[PreTrainedModel] = ZooModel, config: type[PreTrainedConfig] | None = None
-) -> Architecture:
+def of(model: type[PreTrainedModel] = ZooModel, config: type[PreTrainedConfig] | None = None) -> Architecture:
     """Return an architecture of a model class and its config class."""
     chosen = config or model.config_class
     assert chosen is not None

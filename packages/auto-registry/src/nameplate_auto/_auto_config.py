@@ -3,6 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from nameplate_auto._plugins import announced, announced_class
+from nameplate_auto._registry import Registry
+from nameplate_auto.errors import (
+    InconsistentRegistrationError,
+    RegistryError,
+    RemoteCodeError,
+    UnknownModelTypeError,
+)
 from nameplate_config import (
     PreTrainedConfig,
     Source,
@@ -14,15 +22,6 @@ from nameplate_config import (
 )
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
-
-from nameplate_auto._plugins import announced, announced_class
-from nameplate_auto._registry import Registry
-from nameplate_auto.errors import (
-    InconsistentRegistrationError,
-    RegistryError,
-    RemoteCodeError,
-    UnknownModelTypeError,
-)
 
 
 def _check_config(model_type: str, value: Any) -> None:

@@ -7,14 +7,13 @@ through the `Loadable` protocol alone: this package imports neither torch nor an
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn, Protocol, cast, overload
 
-from nameplate_config import PreTrainedConfig, Source, open_source, split_options
-from nameplate_config.typing import StrPath
-from nameplate_config.wording import listed, sentences, shown
-
 from nameplate_auto._auto_config import CONFIG_MAPPING, AutoConfig
 from nameplate_auto._plugins import announced_class
 from nameplate_auto._registry import Registry
 from nameplate_auto.errors import InconsistentRegistrationError, RegistryError, UnknownArchitectureError
+from nameplate_config import PreTrainedConfig, Source, open_source, split_options
+from nameplate_config.typing import StrPath
+from nameplate_config.wording import listed, sentences, shown
 
 
 class Loadable(Protocol):
@@ -138,9 +137,7 @@ class AutoClass:
         return cast("Loadable", cls.model_class(config)).from_config(config)
 
     @classmethod
-    def from_pretrained(
-        cls, source: StrPath | Source, *, trust_remote_code: bool = False, **kwargs: Any
-    ) -> Any:
+    def from_pretrained(cls, source: StrPath | Source, *, trust_remote_code: bool = False, **kwargs: Any) -> Any:
         """Load the model of a checkpoint: config, class and weights.
 
         Args:

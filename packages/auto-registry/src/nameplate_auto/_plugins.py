@@ -20,10 +20,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from nameplate_config.wording import sentences, shown
-
 from nameplate_auto._registry import Registration
 from nameplate_auto.errors import BrokenPluginError
+from nameplate_config.wording import sentences, shown
 
 GROUP = "nameplate.architectures"
 

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
-from nameplate_config.wording import did_you_mean, listed, sentences
-
 from nameplate_auto.errors import BrokenPluginError, DuplicateRegistrationError, UnknownModelTypeError
+from nameplate_config.wording import did_you_mean, listed, sentences
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -100,9 +99,7 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
     @overload
     def register(self, name: K, value: V | str, *, exist_ok: bool = False) -> None: ...
 
-    def register(
-        self, name: K, value: V | str | None = None, *, exist_ok: bool = False
-    ) -> Callable[[V], V] | None:
+    def register(self, name: K, value: V | str | None = None, *, exist_ok: bool = False) -> Callable[[V], V] | None:
         """Register a value, or a lazy ``"package.module:Name"``, under a name; without a value, decorate one.
 
         Registering the same value again does nothing.

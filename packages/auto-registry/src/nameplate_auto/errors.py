@@ -1,13 +1,13 @@
 """What can go wrong with names: the branch of the error tree that grows from `nameplate_config.NameplateError`.
 
-    NameplateError
-    ├─ RegistryError                    (ValueError)
-    │  ├─ UnknownModelTypeError         (LookupError)   a name that nothing is registered under
-    │  ├─ UnknownArchitectureError      (LookupError)   a config that an Auto class has no model for
-    │  ├─ DuplicateRegistrationError                    a name that is taken; names both owners
-    │  ├─ InconsistentRegistrationError                 a class that contradicts the name it is registered under
-    │  └─ BrokenPluginError             (ImportError)   an installed package that announces a name and fails to load
-    └─ RemoteCodeError                  (ValueError)    a checkpoint that needs code from its repository
+NameplateError
+├─ RegistryError                    (ValueError)
+│  ├─ UnknownModelTypeError         (LookupError)   a name that nothing is registered under
+│  ├─ UnknownArchitectureError      (LookupError)   a config that an Auto class has no model for
+│  ├─ DuplicateRegistrationError                    a name that is taken; names both owners
+│  ├─ InconsistentRegistrationError                 a class that contradicts the name it is registered under
+│  └─ BrokenPluginError             (ImportError)   an installed package that announces a name and fails to load
+└─ RemoteCodeError                  (ValueError)    a checkpoint that needs code from its repository
 """
 
 from nameplate_config import NameplateError

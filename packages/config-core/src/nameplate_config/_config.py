@@ -1,8 +1,7 @@
 """`PreTrainedConfig`: the base class of every config, and the metaclass that finishes its construction.
 
 Only the life of an instance belongs here: building, assigning, comparing, turning into a dict, saving and
-loading. What a class declares is `_fields`, what a value may be is `_codec`, what a file may be is
-`strict_json`.
+loading. What a class declares is `_fields`, what a value may be `_codec`, what a file may be `strict_json`.
 """
 
 import copy
@@ -17,10 +16,10 @@ from nameplate_config._codec import extend_codecs
 from nameplate_config._fields import Field, Schema, problems_error, schema_of
 from nameplate_config._scalars import Codec, InvalidValueError, Site
 from nameplate_config._source import Source, open_source, split_options
-from nameplate_config.errors import ConfigError, ConfigFileError, NameplateError, Problem, UnknownOptionError
+from nameplate_config.errors import ConfigError, NameplateError, Problem, UnknownOptionError
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config_values
-from nameplate_config.strict_json import LARGEST_CONFIG, canonical_text, parse_object
+from nameplate_config.strict_json import readable_text
 from nameplate_config.typing import JSONValue, StrPath
 from nameplate_config.wording import as_code, did_you_mean, nearest, sentences, shown
 
@@ -150,7 +149,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
     # ---- building and assigning
 
     def _initialise(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
-        """Run the class's own `__init__`; whatever it raises because of its arguments becomes a `ConfigError`."""
+        """Run the class's own `__init__`; what it raises because of its arguments becomes a `ConfigError`."""
         try:
             self.__init__(**arguments(self._declared, supplied))  # type: ignore[misc]
         except NameplateError:
@@ -158,9 +157,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         except Exception as error:
             if not (from_file or isinstance(error, ValueError)):
                 raise
-            self._finish(
-                supplied, from_file=from_file, where=where
-            )  # names the value that is wrong, if it can
+            self._finish(supplied, from_file=from_file, where=where)  # names the value that is wrong, if it can
             reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             problem = Problem("__init__", "", hint=reason)
             raise problems_error(type(self).__name__, [problem], where=where) from error
@@ -218,11 +215,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
 
     def __setattr__(self, name: str, value: Any) -> None:
         cls = type(self)
-        if (
-            name.startswith("_")
-            or not self._ready
-            or isinstance(getattr(cls, name, None), (_Alias, property))
-        ):
+        if name.startswith("_") or not self._ready or isinstance(getattr(cls, name, None), (_Alias, property)):
             object.__setattr__(self, name, value)
         elif name in cls._schema.fields:
             self._assign(cls._schema.fields[name], value)
@@ -251,9 +244,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
             raise UnknownOptionError(message)
         near = nearest(name, self._declared.known_names())
         if near is not None and name not in self._extras:
-            message = (
-                f"{type(self).__name__} has no field {name!r}; it is kept as an extra. Did you mean {near!r}?"
-            )
+            message = f"{type(self).__name__} has no field {name!r}; it is kept as an extra. Did you mean {near!r}?"
             warnings.warn(message, stacklevel=3)
         try:
             self._extras[name] = ANYTHING.convert(value, Site(name))
@@ -359,9 +350,7 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         return config
 
     @classmethod
-    def _read(
-        cls, values: Mapping[str, Any], overrides: dict[str, Any], where: str
-    ) -> tuple[Self, dict[str, Any]]:
+    def _read(cls, values: Mapping[str, Any], overrides: dict[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
         given = stored(cls._schema, cls.model_type, values, where)
         names = {*given, *values, DERIVED}
         known = {name: value for name, value in overrides.items() if cls._schema.knows(name) or name in names}

@@ -124,9 +124,7 @@ class Schema:
         for name, value in values.items():
             field = self.field_name(name)
             if field in result and result[field] != value:
-                problem = Problem(
-                    field, "one value", f"{shown(result[field])} and, as {name!r}, {shown(value)}"
-                )
+                problem = Problem(field, "one value", f"{shown(result[field])} and, as {name!r}, {shown(value)}")
                 raise problems_error(self.owner, [problem], where=where)
             result[field] = value
         return result
@@ -142,8 +140,7 @@ class Schema:
                 known = [field.name for field in self.fields.values() if not field.inherited]
                 message = sentences(
                     f"{self.owner} has no field {name!r}.",
-                    did_you_mean(name, self.known_names())
-                    or f"Its fields are: {', '.join(known[:12]) or 'none'}.",
+                    did_you_mean(name, self.known_names()) or f"Its fields are: {', '.join(known[:12]) or 'none'}.",
                 )
                 raise UnknownOptionError(message)
 

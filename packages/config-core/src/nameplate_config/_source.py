@@ -120,9 +120,7 @@ def _local_folder(path: Path, subfolder: str) -> Path:
         message = f"{str(folder)!r} is a file. Give the folder that holds it."
         raise SourceNotFoundError(message)
     parent = next((each for each in folder.parents if each.is_dir()), Path())
-    names = sorted(
-        entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     message = sentences(
         f"there is no folder {str(folder)!r}.",
         did_you_mean(folder.name, names) or f"Folders in {str(parent)!r}: {listed(names)}.",

@@ -95,9 +95,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        message = (
-            f"{str(folder)!r} is not a folder, so nothing can be saved into it. Give the path of a folder."
-        )
+        message = f"{str(folder)!r} is not a folder, so nothing can be saved into it. Give the path of a folder."
         raise UnsafePathError(message) from error
 
 

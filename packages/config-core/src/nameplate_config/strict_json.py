@@ -49,9 +49,7 @@ def parse_object(
         _check_depth(text)
         root = _Reader(most_keys).decode(text)
     except json.JSONDecodeError as problem:
-        message = (
-            f"{where} is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
-        )
+        message = f"{where} is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
         raise error(message) from problem
     except _RefusedError as problem:
         message = f"{where} {problem}."
@@ -99,9 +97,7 @@ class _Reader(json.JSONDecoder):
     """A decoder that refuses what `json` would quietly repair."""
 
     def __init__(self, most_keys: int) -> None:
-        super().__init__(
-            object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer
-        )
+        super().__init__(object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer)
         self._most_keys = most_keys
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from nameplate_config.wording import sentences
 from torch import nn
 
+from nameplate_config.wording import sentences
 from nameplate_model._construct import Skeleton, build_skeleton
 from nameplate_model._report import LoadReport, Mismatch
 from nameplate_model._state import Slot, adopt, loads_plainly, slots
@@ -177,9 +177,7 @@ def _assign(model: nn.Module, weights: Weights, keys: Collection[str], placement
             slot.put(adopted[name])
 
 
-def _assign_through_hooks(
-    model: nn.Module, weights: Weights, keys: Collection[str], placement: Placement
-) -> None:
+def _assign_through_hooks(model: nn.Module, weights: Weights, keys: Collection[str], placement: Placement) -> None:
     """Take the slow road, on which a module's own way of loading is honoured."""
     state = {key: placement.place(weights.tensor(key)) for key in weights.files}
     try:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints, overload
 
 import torch
+from torch import nn
+
 from nameplate_config import (
     HUB_OPTIONS,
     PreTrainedConfig,
@@ -21,8 +23,6 @@ from nameplate_config import (
 )
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences, shown
-from torch import nn
-
 from nameplate_model._construct import is_deferred
 from nameplate_model._load import Placement, Policy, load
 from nameplate_model._report import LoadReport
@@ -94,7 +94,7 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
     main_input_name: ClassVar[str] = "pixel_values"
     head_prefixes: ClassVar[Sequence[str]] = ()
 
-    config: PreTrainedConfig
+    config: Any  # a subclass may say which; the type of a writable attribute cannot be narrowed
     load_report: LoadReport | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -204,9 +204,7 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
         return (model, report) if output_loading_info else model
 
 
-def _split(
-    cls: type[PreTrainedModel], kwargs: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _split(cls: type[PreTrainedModel], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Split keyword arguments into options of the source, options of the load, and fields of the config."""
     hub = {name: value for name, value in kwargs.items() if name in HUB_OPTIONS}
     options = {name: value for name, value in kwargs.items() if name in LOAD_OPTIONS}

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+
 from nameplate_config.files import Buffer, make_folder, read_file, replace_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
 from nameplate_config.wording import shown
-
 from nameplate_model._weights import ALIGNMENT, TIED_KEY
 from nameplate_model.errors import CheckpointError, SaveError
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+
 from nameplate_config import Source, SourceNotFoundError
 from nameplate_config.files import member, open_regular, read_file
 from nameplate_config.record import WEIGHTS_NAME
 from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import listed, sentences, shown
-from safetensors import SafetensorError, safe_open
-
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
 
 INDEX_NAME = "model.safetensors.index.json"

@@ -1,12 +1,12 @@
 """What can go wrong with weights: the branch of the error tree that grows from `nameplate_config.NameplateError`.
 
-    NameplateError
-    └─ CheckpointError     (RuntimeError)   weights that cannot be read, do not fit, or cannot be written
-       ├─ MismatchError                     keys or shapes that do not fit the model; `.report` has all of them
-       ├─ CorruptFileError                  a weight file that is torn or no safetensors file
-       ├─ ShardError                        an index that names a file or tensor which is not there
-       ├─ AmbiguousCheckpointError          a folder with two checkpoints and nothing that says which counts
-       └─ SaveError        (OSError)        the system could not write; the old checkpoint is untouched
+NameplateError
+└─ CheckpointError     (RuntimeError)   weights that cannot be read, do not fit, or cannot be written
+├─ MismatchError                     keys or shapes that do not fit the model; `.report` has all of them
+├─ CorruptFileError                  a weight file that is torn or no safetensors file
+├─ ShardError                        an index that names a file or tensor which is not there
+├─ AmbiguousCheckpointError          a folder with two checkpoints and nothing that says which counts
+└─ SaveError        (OSError)        the system could not write; the old checkpoint is untouched
 """
 
 from typing import TYPE_CHECKING

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge
+
 from nameplate_config import OnlyWhen, PreTrainedConfig, Problem, Tiny
 
 Depth = Annotated[int, Ge(1), Tiny(1, 2)]
@@ -37,11 +38,11 @@ class ResnetConfig(PreTrainedConfig):
     Example:
         >>> ResnetConfig(block_type="basic", layers=(2, 2, 2, 2))
         ResnetConfig(block_type='basic', layers=(2, 2, 2, 2))
-        >>> ResnetConfig(block_type="basic", cardinality=32)
+        >>> ResnetConfig(block_type="basic", stem_width=32)
         Traceback (most recent call last):
         ...
         nameplate_config.ConfigError: ResnetConfig: 1 problem.
-          cardinality: expected 1 while block_type is 'basic', found 32. It has an effect only when block_type is 'bottleneck'
+          stem_width: expected 64 while stem_type is '', found 32. It has an effect only when stem_type is ...
     """
 
     model_type = "nameplate_resnet"

@@ -7,10 +7,10 @@ The legend of shapes: ``batch`` images, ``height`` and ``width`` in pixels, ``ch
 from typing import TypedDict
 
 import torch
-from nameplate_model import PreTrainedModel
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
+from nameplate_model import PreTrainedModel
 from nameplate_resnet.configuration_resnet import ResnetConfig
 
 BLOCK_MAPPING = {"basic": BasicBlock, "bottleneck": Bottleneck}
