@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union
 
 from nameplate_config._scalars import (
+    MOST_PROBLEMS,
     Choice,
     Codec,
     Enumeration,
@@ -105,6 +106,8 @@ class MappingCodec:
                 result[self._converted_key(key, at)] = self.value.convert(item, at)
             except InvalidValueError as error:
                 problems += error.problems
+            if len(problems) >= MOST_PROBLEMS:
+                break
         if problems:
             raise InvalidValueError(*problems)
         return result
@@ -146,7 +149,7 @@ class UnionCodec:
     def convert(self, value: Any, site: Site) -> Any:
         converted = self._chosen(value, site)
         if not site.from_file:
-            again = self._chosen(self.encode(converted), Site(site.path, from_file=True))
+            again = self._chosen(self.encode(converted), Site("", from_file=True))
             if type(again) is not type(converted):
                 hint = f"A file would give it back as {type(again).__name__}, not {type(converted).__name__}."
                 raise site.refuse(self.expected, value, hint)
@@ -259,7 +262,7 @@ class Likely:
 
     def convert(self, value: Any, site: Site) -> Any:
         try:  # read it as a file would be read: what is kept now must be what comes back
-            return self.inner.convert(value, Site(site.path, from_file=True))
+            return self.inner.convert(value, Site(site.field, from_file=True, keys=site.keys))
         except InvalidValueError:
             return _SCALARS[Any].convert(value, site)
 
@@ -326,7 +329,7 @@ def codec_like(default: Any) -> Codec:
 
 
 def _each(values: Iterable[Any], codecs: Iterable[Codec], site: Site) -> list[Any]:
-    """Convert every element and report the problems of all of them, not only of the first."""
+    """Convert every element and report the problems of as many as a person would read, not only of the first."""
     problems: list[Problem] = []
     results: list[Any] = []
     for position, (value, codec) in enumerate(zip(values, codecs, strict=False)):
@@ -334,6 +337,8 @@ def _each(values: Iterable[Any], codecs: Iterable[Codec], site: Site) -> list[An
             results.append(codec.convert(value, site.item(position)))
         except InvalidValueError as error:
             problems += error.problems
+        if len(problems) >= MOST_PROBLEMS:
+            break
     if problems:
         raise InvalidValueError(*problems)
     return results

@@ -72,7 +72,7 @@ class ConfigMeta(type):
         unknown = [name for name in values if name not in schema.fields]
         if unknown and not from_file:
             check_unknown(schema, unknown)
-        if from_file:
+        if from_file and (schema.own or schema.open):  # an `__init__` expects what it was given when it was saved
             values = {name: restored(schema, name, value) for name, value in values.items()}
         config = cls.__new__(cls)  # pyrefly: ignore[no-matching-overload]  # the class's, not the metaclass's
         object.__setattr__(config, "_extras", {})

@@ -9,7 +9,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nameplate_config.errors import Problem
 from nameplate_config.typing import JSONValue
@@ -17,6 +17,9 @@ from nameplate_config.wording import did_you_mean, listed, shown
 
 FLOAT_TAG = "__float__"
 """JSON has no infinities and no NaN; Transformers writes ``{"__float__": "Infinity"}``, and so do we."""
+
+MOST_PROBLEMS = 100
+"""A container is not searched further after this many: a hostile file has half a million."""
 
 _SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
@@ -29,16 +32,21 @@ class InvalidValueError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """Where in a config a value stands, and whether it was just read from JSON."""
 
-    path: str
+    field: str
     from_file: bool = False
+    keys: tuple[object, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """How code would write it; put together only for a message."""
+        return self.field + "".join(f"[{shown(key)}]" for key in self.keys)
 
     def item(self, key: object) -> "Site":
         """Return the site of one entry of the container at this site."""
-        return Site(f"{self.path}[{shown(key)}]", self.from_file)
+        return Site(self.field, self.from_file, (*self.keys, key))
 
     def refuse(self, expected: str, value: object, hint: str = "") -> InvalidValueError:
         """Return the error that says what this site expected instead of *value*."""

@@ -65,7 +65,8 @@ class ConfigError(NameplateError, ValueError):
     """Values that a config cannot hold.
 
     Attributes:
-        problems: Every problem found, not only the first, in the order of the fields.
+        problems: Every problem found, not only the first, in the order of the fields; of one container the
+            first hundred.
     """
 
     def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
