@@ -61,9 +61,10 @@ def measure(rounds: int) -> dict[str, Figures]:
 
 
 def _save(ours: Path, theirs: Path, timms: Path) -> None:
-    from nameplate_resnet import ResnetConfig, ResnetModelForImageClassification  # noqa: PLC0415 - slow to import
     from safetensors.torch import save_file  # noqa: PLC0415
     from transformers import ResNetConfig, ResNetForImageClassification  # noqa: PLC0415
+
+    from nameplate_resnet import ResnetConfig, ResnetModelForImageClassification  # noqa: PLC0415 - slow to import
 
     model = ResnetModelForImageClassification(ResnetConfig(block_type="basic", layers=(2, 2, 2, 2)))
     model.save_pretrained(ours)

@@ -128,17 +128,18 @@ def _config_class(values: Mapping[str, Any], where: str, *, trust_remote_code: b
         raise UnknownModelTypeError(message)
     if model_type in CONFIG_MAPPING:
         return CONFIG_MAPPING[model_type]
-    if "auto_map" in values:
+    if values.get("auto_map"):
         allowed = "trusted, but" if trust_remote_code else "not trusted, and"
         message = sentences(
-            f"model_type {model_type!r} in {where} is not registered; the checkpoint brings its own code (auto_map).",
+            f"model_type {shown(model_type)} in {where} is not registered; "
+            "the checkpoint brings its own code (auto_map).",
             f"That code is {allowed} this version of nameplate-auto runs no code of a checkpoint.",
             "Install the package that defines the architecture, or register its classes.",
         )
         raise RemoteCodeError(message)
     names = CONFIG_MAPPING.names()
     message = sentences(
-        f"model_type {model_type!r} in {where} is not registered.",
+        f"model_type {shown(model_type)} in {where} is not registered.",
         did_you_mean(model_type, names) or f"Registered: {listed(names)}.",
         "Install the package that defines it, or register its config class with AutoConfig.register.",
     )

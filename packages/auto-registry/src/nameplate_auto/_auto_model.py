@@ -51,6 +51,10 @@ def _check_model(config_class: Any, value: Any) -> None:
         raise InconsistentRegistrationError(message)
 
 
+_FOR_THE_MODEL = ("dtype",)
+"""Fields of every config that an argument of `from_pretrained` does not mean: it says how to load the weights."""
+
+
 class AutoClass:
     """Finds the model class for one task by the config of a checkpoint. Subclass it for a task of your own.
 
@@ -119,6 +123,9 @@ class AutoClass:
         Raises:
             UnknownArchitectureError: If there is none.
         """
+        if not isinstance(config, PreTrainedConfig):
+            message = f"{cls.__name__} finds a model class by a config, found {shown(config)}."
+            raise UnknownArchitectureError(message)
         for config_class in _lineage(type(config)):
             if config_class in cls.model_mapping:
                 return cls.model_mapping[config_class]
@@ -155,9 +162,11 @@ class AutoClass:
         opened = open_source(source, **options)
         config = rest.pop("config", None)
         if config is None:
+            kept = {name: rest.pop(name) for name in _FOR_THE_MODEL if name in rest}
             config, rest = AutoConfig.from_pretrained(
                 opened, return_unused_kwargs=True, trust_remote_code=trust_remote_code, **rest
             )
+            rest |= kept
         return cast("Loadable", cls.model_class(config)).from_pretrained(opened, config=config, **rest)
 
 
@@ -171,7 +180,11 @@ def _announced(config_class: type[PreTrainedConfig], auto_class: str) -> ModelCl
     if registration is None:
         return None
     own = announced_class(config_class.model_type, "AutoConfig")
-    return registration.load() if own is not None and own.load() is config_class else None
+    if own is None or own.load() is not config_class:
+        return None
+    model_class = registration.load()
+    _check_model(config_class, model_class)
+    return model_class
 
 
 def _no_model(auto_class: type[AutoClass], config: PreTrainedConfig) -> UnknownArchitectureError:

@@ -21,8 +21,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from nameplate_auto._registry import Registration
-from nameplate_auto.errors import BrokenPluginError
-from nameplate_config.wording import sentences, shown
+from nameplate_auto.errors import BrokenPluginError, DuplicateRegistrationError
+from nameplate_config.wording import listed, sentences, shown
 
 GROUP = "nameplate.architectures"
 
@@ -39,27 +39,31 @@ def announced_class(model_type: str, auto_class: str) -> Registration | None:
 
     Raises:
         BrokenPluginError: If the package announces this very name and cannot be loaded.
+        DuplicateRegistrationError: If two packages announce this very name.
     """
-    point = _entry_points().get(model_type)
-    if point is None:
+    points = _entry_points().get(model_type)
+    if points is None:
         return None
     value = _architecture(model_type).get(auto_class)
-    return None if value is None else Registration(value, _owner(point))
+    return None if value is None else Registration(value, _owner(points[0]))
 
 
-def _entry_points() -> dict[str, EntryPoint]:
+def _entry_points() -> dict[str, list[EntryPoint]]:
     with _lock:
         return _scan()
 
 
 @cache
-def _scan() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _scan() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, []).append(point)
+    return found
 
 
 @cache
 def _architecture(model_type: str) -> Mapping[str, str]:
-    point = _scan()[model_type]
+    point = _only_one(model_type, _scan()[model_type])
     try:
         architecture = point.load()
     except Exception as error:
@@ -68,13 +72,28 @@ def _architecture(model_type: str) -> Mapping[str, str]:
             "Repair or uninstall that package; everything else keeps working.",
         )
         raise BrokenPluginError(message) from error
-    if not isinstance(architecture, Mapping) or "AutoConfig" not in architecture:
+    if not isinstance(architecture, Mapping) or "AutoConfig" not in architecture or not _all_lazy(architecture):
         message = (
             f"{_owner(point)} announces {model_type!r} as {shown(architecture)}; "
-            "expected a mapping with at least the key 'AutoConfig'."
+            "expected a mapping with at least the key 'AutoConfig', to texts such as 'package.module:Class'."
         )
         raise BrokenPluginError(message)
     return architecture
+
+
+def _all_lazy(architecture: Mapping[str, object]) -> bool:
+    return all(isinstance(value, str) for value in architecture.values())
+
+
+def _only_one(model_type: str, points: list[EntryPoint]) -> EntryPoint:
+    if len(points) == 1:
+        return points[0]
+    owners = sorted(_owner(point) for point in points)
+    message = sentences(
+        f"model_type {model_type!r} is announced by {listed(owners)}: nothing says which one counts.",
+        "Uninstall all but one, or register the classes that you mean, which then win.",
+    )
+    raise DuplicateRegistrationError(message)
 
 
 def _owner(point: EntryPoint) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
 from nameplate_auto.errors import BrokenPluginError, DuplicateRegistrationError, UnknownModelTypeError
-from nameplate_config.wording import did_you_mean, listed, sentences
+from nameplate_config.wording import did_you_mean, listed, sentences, shown
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -120,7 +120,9 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
         new = Registration(value, _described(value))
         with self._lock:
             old = self._entries.get(name)
-            if old is not None and old.value is not value and old.value != value and not exist_ok:
+            if old is not None and _same(old, new):
+                return None
+            if old is not None and not exist_ok:
                 message = sentences(
                     f"{self._kind} {_shown_key(name)} is already registered by {old.origin}; {new.origin} asks for it.",
                     "Choose another name, unregister the first one, or pass exist_ok=True to replace it.",
@@ -140,9 +142,15 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
             UnknownModelTypeError: If nothing was registered explicitly under the name.
         """
         with self._lock:
-            if name not in self._entries:
-                raise self._unknown(name)
-            del self._entries[name]
+            if name in self._entries:
+                del self._entries[name]
+                return
+        raise self._only_announced(name) if name in self else self._unknown(name)
+
+    def clear(self) -> None:
+        """Remove every explicit registration; what the fallback knows stays known."""
+        with self._lock:
+            self._entries.clear()
 
     @contextmanager
     def override(self, name: K, value: V | str) -> Iterator[None]:
@@ -190,9 +198,10 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
         return cast("V", value)
 
     def __contains__(self, name: object) -> bool:
+        key = cast("K", name)
         with self._lock:
-            known = name in self._entries
-        return known or self._fallback(cast("K", name)) is not None
+            known = key in self._entries
+        return known or key in self._listing() or self._fallback(key) is not None
 
     def names(self) -> list[K]:
         """Return every known name, sorted where names are texts; imports nothing."""
@@ -217,16 +226,32 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
         return f"<Registry of {len(self._entries)} {self._kind} entries>"
 
     def _unknown(self, name: K) -> UnknownModelTypeError:
-        names = [str(each) for each in self.names()]
+        names = [_plain(each) for each in self.names()]
         message = sentences(
             f"{self._kind} {_shown_key(name)} is not registered.",
-            did_you_mean(str(name), names) or f"Registered: {listed(names)}.",
+            did_you_mean(_plain(name), names) or f"Registered: {listed(names)}.",
+        )
+        return UnknownModelTypeError(message)
+
+    def _only_announced(self, name: K) -> UnknownModelTypeError:
+        message = sentences(
+            f"{self._kind} {_shown_key(name)} is announced by an installed package; nobody registered it here.",
+            "Register another value under the name, which then wins, or uninstall that package.",
         )
         return UnknownModelTypeError(message)
 
 
+def _same(old: Registration, new: Registration) -> bool:
+    """Whether two registrations stand for one thing, also where the older text has been imported since."""
+    return old.value is new.value or old.value == new.value or (new.lazy and old.origin == new.origin)
+
+
+def _plain(name: object) -> str:
+    return name.__name__ if isinstance(name, type) else str(name)
+
+
 def _shown_key(name: object) -> str:
-    return name.__name__ if isinstance(name, type) else repr(name)
+    return name.__name__ if isinstance(name, type) else shown(name)
 
 
 def _described(value: object) -> str:

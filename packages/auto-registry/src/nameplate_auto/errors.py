@@ -2,7 +2,7 @@
 
 NameplateError
 ├─ RegistryError                    (ValueError)
-│  ├─ UnknownModelTypeError         (LookupError)   a name that nothing is registered under
+│  ├─ UnknownModelTypeError         (KeyError)      a name that nothing is registered under
 │  ├─ UnknownArchitectureError      (LookupError)   a config that an Auto class has no model for
 │  ├─ DuplicateRegistrationError                    a name that is taken; names both owners
 │  ├─ InconsistentRegistrationError                 a class that contradicts the name it is registered under
@@ -17,8 +17,11 @@ class RegistryError(NameplateError, ValueError):
     """A registry cannot do what it was asked for."""
 
 
-class UnknownModelTypeError(RegistryError, LookupError):
-    """Nothing is registered under a name."""
+class UnknownModelTypeError(RegistryError, KeyError):
+    """Nothing is registered under a name. A `KeyError`, so that a registry reads like any mapping."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError would show the quoted repr of the text
 
 
 class UnknownArchitectureError(RegistryError, LookupError):

@@ -28,6 +28,14 @@ _WRITERS = frozenset(
 )
 """In-place methods that only write values. On metadata they have no effect, but some take 100 µs to say so."""
 
+_DRAWERS = frozenset(
+    {"bernoulli", "binomial", "cauchy", "exponential", "geometric", "log_normal", "multinomial", "normal", "poisson"}
+    | {"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "random", "uniform"}
+)
+"""Functions that draw from the random state, without the underscore of those that write in place."""
+
+_REGISTERED = frozenset({"_parameters", "_buffers", "_modules"})
+
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
@@ -45,24 +53,23 @@ class Skeleton:
 def build_skeleton(build: Callable[[], nn.Module]) -> Skeleton:
     """Build a model whose parameters are metadata only; leave the random state as it was.
 
-    A constructor that reads its own parameters (``.item()``), or computes a buffer from them, cannot work on
-    metadata: it runs again for real, and the skeleton says why.
+    A constructor that reads its own parameters (``.item()``), computes a buffer from them, or keeps a second
+    reference to one, cannot work on metadata: it runs again for real, and the skeleton says why.
 
     Args:
         build: Constructs the model. May run twice.
     """
-    with _random_state_kept():
-        try:
-            with _deferred_parameters():
-                model = build()
-        except Exception as error:  # noqa: BLE001 - if the constructor is at fault, the real build raises it again
-            reason = f"its constructor needs real parameters: {type(error).__name__}: {error}"
-        else:
-            stray = next(_stray_metadata(model), None)
-            if stray is None:
-                return Skeleton(model)
-            reason = f"{stray} is computed from parameters"
-    return Skeleton(build(), reason.splitlines()[0][:200])
+    try:
+        with _deferred_parameters() as deferred:
+            model = build()
+    except Exception as error:  # noqa: BLE001 - if the constructor is at fault, the real build raises it again
+        reason = f"its constructor needs real parameters: {type(error).__name__}: {error}"
+    else:
+        stray = deferred.stray() or next(_stray_metadata(model), None)
+        if stray is None:
+            return Skeleton(model)
+        reason = stray
+    return Skeleton(build(), reason.splitlines()[0][:200].rstrip(". "))
 
 
 def is_deferred() -> bool:
@@ -70,11 +77,28 @@ def is_deferred() -> bool:
     return getattr(_active, "build", None) is not None
 
 
+@contextmanager
+def undeferred() -> Iterator[None]:
+    """Build for real in this thread: a model that a constructor loads has its own weights from the start."""
+    outer = getattr(_active, "build", None)
+    _active.build = None
+    try:
+        yield
+    finally:
+        _active.build = outer
+
+
 class _Build:
     """One deferred construction: remembers which parameter became which metadata, so that ties survive."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[nn.Parameter], nn.Parameter]] = {}
+        self.drew = False
+
+    def stray(self) -> str | None:
+        """Say so if a real parameter outlived the constructor: somebody holds it, and would not see its value."""
+        alive = any(original() is not None for original, _ in self._known.values())
+        return "a parameter is kept outside its module" if alive else None
 
     def metadata_of(self, parameter: nn.Parameter) -> nn.Parameter:
         """Return the metadata-only twin of a parameter, the same one each time."""
@@ -106,7 +130,11 @@ register_module_parameter_registration_hook(cast("Any", _on_registration))  # to
 
 
 class _SkipWriters(TorchFunctionMode):
-    """Returns from initialisers at once when their target is metadata."""
+    """Returns from initialisers at once when their target is metadata, and notes when random numbers are drawn."""
+
+    def __init__(self, build: _Build) -> None:
+        super().__init__()
+        self._build = build
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -114,6 +142,7 @@ class _SkipWriters(TorchFunctionMode):
         target = args[0] if args else None
         if isinstance(target, torch.Tensor) and target.is_meta and _only_writes(func):
             return target
+        self._build.drew |= _may_draw(func)
         return func(*args, **(kwargs or {}))
 
 
@@ -122,38 +151,56 @@ def _only_writes(func: Callable[..., Any]) -> bool:
     return name in _WRITERS or (name.endswith("_") and getattr(func, "__module__", "") == "torch.nn.init")
 
 
+def _may_draw(func: Callable[..., Any]) -> bool:
+    return getattr(func, "__name__", "").rstrip("_") in _DRAWERS or getattr(func, "__module__", "") == "torch.nn.init"
+
+
 @contextmanager
-def _deferred_parameters() -> Iterator[None]:
+def _deferred_parameters() -> Iterator[_Build]:
     outer = getattr(_active, "build", None)  # a constructor may itself load a model
-    _active.build = _Build()
-    try:
-        with _SkipWriters():
-            yield
-    finally:
-        _active.build = outer
+    build = _Build()
+    with _random_state_kept(build):
+        _active.build = build
+        try:
+            with _SkipWriters(build):
+                yield build
+        finally:
+            _active.build = outer
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Put torch's random state back: buffers may have drawn from it, and a load must not be seen in it."""
+def _random_state_kept(build: _Build) -> Iterator[None]:
+    """Put torch's random state back if *build* drew from it: a load must not be seen in it.
+
+    The state belongs to the whole process, so nothing is put back without need: a thread that initialises a model
+    meanwhile would draw the same numbers twice.
+    """
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
         yield
     finally:
-        torch.set_rng_state(cpu)
-        if cuda is not None:
+        if build.drew:
+            torch.set_rng_state(cpu)
+        if build.drew and cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
 
 
 def _stray_metadata(model: nn.Module) -> Iterator[str]:
-    """Yield the tensors that loading would not replace although they are metadata."""
+    """Yield what holds metadata that loading would not replace."""
     for prefix, module in model.named_modules():
         dot = f"{prefix}." if prefix else ""
         for name in module._non_persistent_buffers_set:  # noqa: SLF001 - torch has no public way to ask
             buffer = module._buffers.get(name)  # noqa: SLF001
             if buffer is not None and buffer.is_meta:
-                yield f"the non-persistent buffer {dot}{name}"
+                yield f"the non-persistent buffer {dot}{name} is computed from parameters"
+        if isinstance(module, nn.RNNBase):  # notices by itself that its parameters were replaced
+            continue
         for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor) and value.is_meta:
-                yield f"the attribute {dot}{name}"
+            if name not in _REGISTERED and any(tensor.is_meta for tensor in _tensors_in(value)):
+                yield f"the attribute {dot}{name} is computed from parameters, or holds one"
+
+
+def _tensors_in(value: object) -> Iterator[torch.Tensor]:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else [value]
+    return (item for item in items if isinstance(item, torch.Tensor))

@@ -1,0 +1,167 @@
+"""What a person sees: the terminal, the page, the command line."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from nameplate_auto import CONFIG_MAPPING, AutoModel
+from nameplate_conformance import Report, Section, check, print_report, render_page
+from nameplate_conformance.cli import main
+from nameplate_conformance.report.matrix import claim, matrix, verdict
+from nameplate_conformance.zoo import MUTANTS, reference
+from nameplate_conformance.zoo.reference import ZooConfig
+
+
+@pytest.fixture(scope="module")
+def good() -> Report:
+    """Return a report of an architecture that conforms, with a device that is absent."""
+    return check(reference(), laws=["C01", "M01", "S01"], devices=["cpu", "xpu"], profile="smoke")
+
+
+@pytest.fixture(scope="module")
+def bad() -> Report:
+    """Return a report of one that does not."""
+    mutant = next(each for each in MUTANTS if each.name == "ForgetsAField")
+    return check(mutant.breed(), laws=["C01", "C02"], profile="smoke")
+
+
+def printed(report: Report) -> str:
+    """Return what a terminal of 100 columns shows."""
+    console = Console(width=100, record=True, force_terminal=False)
+    print_report(report, console)
+    return console.export_text()
+
+
+def test_absent_device_is_never_green(good: Report):
+    """The column of a device that was not run says so and has no colour of success."""
+    crossings = [row[1][1] for row in matrix(good, "zoo-reference")]
+
+    assert {crossing.tone for crossing in crossings} == {"none"}
+    assert "not run" in {crossing.text for crossing in crossings}
+
+
+def test_claim_says_no_more_than_was_shown(good: Report, bad: Report):
+    """A good report claims the devices that were judged; a bad one claims nothing."""
+    assert claim(good) == "conforms on cpu"
+    assert claim(bad) == "does not conform"
+
+
+def test_verdict_counts_what_was_not_run_beside(good: Report):
+    """What was not run is neither counted as holding nor as judged."""
+    assert verdict(good) == "3 of 3 laws hold; not run: 2 on xpu"
+
+
+def test_terminal_shows_the_root_cause(bad: Report):
+    """The cause, its smallest example and what it blocks are printed; what is blocked is not printed as a cause."""
+    text = printed(bad)
+
+    assert "✗ C01 [cpu]  a config survives JSON" in text
+    assert "smallest: AutoModel: width=1, depth=1" in text
+    assert "blocks: C02" in text
+    assert "✗ C02" not in text
+
+
+class Links(HTMLParser):
+    """Collects whatever a page would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what a tag would fetch or run."""
+        self.found += ["script"] if tag in {"script", "link", "iframe"} else []
+        addresses = [value for name, value in attrs if name in {"src", "href"} and value]
+        self.found += [address for address in addresses if not address.startswith("data:")]
+
+
+def test_page_needs_nothing_else(good: Report):
+    """The page fetches nothing and runs nothing."""
+    links = Links()
+    links.feed(render_page(good))
+
+    assert links.found == []
+
+
+def test_a_page_with_a_link_is_noticed(good: Report):
+    """The probe of the test before sees a request that a section would cause."""
+    links = Links()
+    links.feed(render_page(good, sections=[Section("More", '<img src="https://example.org/x.png">')]))
+
+    assert links.found == ["https://example.org/x.png"]
+
+
+def test_page_escapes_what_it_quotes(bad: Report):
+    """Text from an architecture cannot become markup."""
+    page = render_page(bad, title="<b>bold</b>")
+
+    assert "<b>bold</b>" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+
+
+def test_page_quotes_every_law_and_counterexample(bad: Report):
+    """Each law stands with its text; a failed one with the smallest example."""
+    page = render_page(bad)
+
+    assert "tuples stay tuples, integer keys stay integers." in page
+    assert "AutoModel: width=1" in page
+
+
+def test_run_writes_a_page_and_succeeds(tmp_path: Path):
+    """`run` on a registered architecture exits with 0 and writes the page that it was asked for."""
+    page = tmp_path / "report.html"
+    outcome = CliRunner().invoke(
+        main, ["run", "nameplate_resnet", "--law", "C01", "--profile", "smoke", "--html", str(page)]
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    assert "1 of 1 laws hold" in outcome.output
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_run_fails_for_what_does_not_conform():
+    """`run` exits with 1 if a law is broken."""
+    mutant = next(each for each in MUTANTS if each.name == "PlainTensor").breed()
+    with (
+        CONFIG_MAPPING.override("zoo", ZooConfig),
+        AutoModel.model_mapping.override(ZooConfig, mutant.model_class("AutoModel")),
+    ):
+        outcome = CliRunner().invoke(main, ["run", "zoo", "--law", "M06", "--profile", "smoke"])
+
+    assert outcome.exit_code == 1
+    assert "anchors is a tensor" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "nameplate_resnt"], "Did you mean 'nameplate_resnet'?"),
+        (["run", "nameplate_resnet", "--law", "Z99"], "there is no law 'Z99'"),
+        (["explain", "Z99"], "there is no law 'Z99'"),
+    ],
+)
+def test_senseless_commands_exit_with_two(arguments: list[str], said: str):
+    """A name that does not exist is refused with a sentence, and exit code 2."""
+    outcome = CliRunner().invoke(main, arguments)
+
+    assert outcome.exit_code == 2
+    assert said in outcome.output
+
+
+def test_list_shows_every_law():
+    """`list` prints one line a law."""
+    outcome = CliRunner().invoke(main, ["list"])
+
+    assert "S02  L3 persistence" in outcome.output
+    assert len(outcome.output.splitlines()) == 23
+
+
+def test_explain_names_the_mutants():
+    """`explain` prints the text of a law, what it needs and what it rejects."""
+    outcome = CliRunner().invoke(main, ["explain", "S02"])
+
+    assert "needs: S01, M05, M06" in outcome.output
+    assert "rejects: RandomBuffer" in outcome.output
