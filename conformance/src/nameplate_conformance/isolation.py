@@ -23,15 +23,16 @@ _THREADS = 1  # sums of floats may depend on how many threads add them
 def isolated() -> Iterator[None]:
     """Run a block with one thread, uninitialised memory filled with NaN, and put the process back as it was."""
     before = process_state()
-    # NaN in fresh memory turns "left uninitialised" from luck into a failure.
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    torch.set_num_threads(_THREADS)
     with ExitStack() as stack:
+        # First of all, because what follows may import modules that add filters of their own.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(torch.random.fork_rng(devices=_cuda_devices()))
         stack.callback(random.setstate, random.getstate())
         stack.callback(restore, before)
+        # NaN in fresh memory turns "left uninitialised" from luck into a failure.
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        torch.set_num_threads(_THREADS)
         yield
 
 
