@@ -1,4 +1,4 @@
-"""What installed packages announce: listed from their metadata, loaded one at a time, and only when asked for.
+"""What installed packages announce: listed from metadata, loaded one at a time, and only when asked for.
 
 Each test lays real distributions (metadata, entry points, modules) into a folder and asks a fresh interpreter
 that has this folder on its path.
@@ -79,7 +79,8 @@ class Site:
         """
         metadata = self.folder / f"{name.replace('-', '_')}-1.0.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
+        header = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        (metadata / "METADATA").write_text(header, encoding="utf-8")
         points = [f"{model_type} = {target}\n" for model_type, target in model_types.items()]
         text = "".join(["[nameplate.architectures]\n", *points])
         (metadata / "entry_points.txt").write_text(text, encoding="utf-8")
@@ -94,7 +95,7 @@ class Site:
 
         Args:
             name: The distribution's name, also the `model_type`.
-            **replaced: Texts of the modules `architecture`, `configuration` and `modeling`, instead of good ones.
+            **replaced: Texts of the modules `architecture`, `configuration` and `modeling`; else good ones.
         """
         package = name.replace("-", "_")
         texts = {"architecture": ARCHITECTURE, "configuration": CONFIGURATION, "modeling": MODELING}
@@ -217,12 +218,11 @@ def test_an_announced_architecture_is_built_by_name(site: Site) -> None:
 def test_an_announced_checkpoint_is_opened_by_name(site: Site, tmp_path: Path) -> None:
     """`AutoConfig.from_pretrained` finds the class of an installed package by the file alone."""
     site.install_plugin("fake-a")
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "config.json").write_text('{"model_type": "fake-a", "width": 5}', encoding="utf-8")
+    (tmp_path / "config.json").write_text('{"model_type": "fake-a", "width": 5}', encoding="utf-8")
 
     answer = site.ask(
         f"""
-        config = AutoConfig.from_pretrained({str(tmp_path / "checkpoint")!r})
+        config = AutoConfig.from_pretrained({str(tmp_path)!r})
         answer = [type(config).__module__, config.width]
         """
     )
@@ -312,9 +312,11 @@ def test_a_head_that_is_not_announced_is_unknown(site: Site) -> None:
 
     assert answer == [
         "UnknownArchitectureError",
-        "AutoModelForImageClassification has no model class for Config.\n"
-        "  model_type 'fake-a' has one for: AutoModel.\n"
-        "  Register one with AutoModelForImageClassification.register(Config, YourModel).",
+        (
+            "AutoModelForImageClassification has no model class for Config.\n"
+            "  model_type 'fake-a' has one for: AutoModel.\n"
+            "  Register one with AutoModelForImageClassification.register(Config, YourModel)."
+        ),
     ]
 
 
@@ -358,9 +360,11 @@ def test_a_broken_plugin_fails_under_its_own_name_only(site: Site) -> None:
         "UnknownModelTypeError",
         [
             "BrokenPluginError",
-            "fake-broken 1.0 (fake_broken.architecture:ARCHITECTURE) announces 'fake-broken' but cannot be "
-            "loaded: ModuleNotFoundError: No module named 'a_module_that_is_not_installed'.\n"
-            "  Repair or uninstall that package; everything else keeps working.",
+            (
+                "fake-broken 1.0 (fake_broken.architecture:ARCHITECTURE) announces 'fake-broken' but "
+                "cannot be loaded: ModuleNotFoundError: No module named 'a_module_that_is_not_installed'.\n"
+                "  Repair or uninstall that package; everything else keeps working."
+            ),
         ],
     ]
 
@@ -399,8 +403,10 @@ def test_an_announcement_of_another_shape_is_refused(site: Site, announcement: s
 
     assert answer == [
         "BrokenPluginError",
-        f"fake-a 1.0 (fake_a.architecture:ARCHITECTURE) announces 'fake-a' as {shown}; expected a mapping "
-        "with at least the key 'AutoConfig', to texts such as 'package.module:Class'.",
+        (
+            f"fake-a 1.0 (fake_a.architecture:ARCHITECTURE) announces 'fake-a' as {shown}; expected a "
+            "mapping with at least the key 'AutoConfig', to texts such as 'package.module:Class'."
+        ),
     ]
 
 
@@ -412,9 +418,11 @@ def test_a_class_that_the_plugin_lacks_is_a_broken_plugin(site: Site) -> None:
 
     assert answer == [
         "BrokenPluginError",
-        "'fake_a.configuration:Config', registered by fake-a 1.0 (fake_a.architecture:ARCHITECTURE), cannot be "
-        "loaded: AttributeError: module 'fake_a.configuration' has no attribute 'Config'.\n"
-        "  Repair or uninstall that package; everything else keeps working.",
+        (
+            "'fake_a.configuration:Config', registered by fake-a 1.0 (fake_a.architecture:ARCHITECTURE), "
+            "cannot be loaded: AttributeError: module 'fake_a.configuration' has no attribute 'Config'.\n"
+            "  Repair or uninstall that package; everything else keeps working."
+        ),
     ]
 
 
@@ -426,8 +434,10 @@ def test_a_config_of_another_model_type_is_refused(site: Site) -> None:
 
     assert answer == [
         "InconsistentRegistrationError",
-        "Config.model_type is 'fake-b', but it is being registered as 'fake-a'.\n"
-        "  A checkpoint could not be found again under its own name. Make the two agree.",
+        (
+            "Config.model_type is 'fake-b', but it is being registered as 'fake-a'.\n"
+            "  A checkpoint could not be found again under its own name. Make the two agree."
+        ),
     ]
 
 
@@ -451,7 +461,8 @@ def test_two_packages_with_one_name_are_both_named(site: Site) -> None:
 
     answer = site.ask(
         """
-        answer = [names(), CONFIG_MAPPING["fake-c"].__module__, error(lambda: CONFIG_MAPPING["fake-a"]), plugins()]
+        answer = [names(), CONFIG_MAPPING["fake-c"].__module__]
+        answer += [error(lambda: CONFIG_MAPPING["fake-a"]), plugins()]
         """
     )
 
@@ -460,9 +471,11 @@ def test_two_packages_with_one_name_are_both_named(site: Site) -> None:
         "fake_c.configuration",
         [
             "DuplicateRegistrationError",
-            "model_type 'fake-a' is announced by fake-a 1.0 (fake_a.architecture:ARCHITECTURE), "
-            "fake-thief 1.0 (fake_thief.architecture:ARCHITECTURE): nothing says which one counts.\n"
-            "  Uninstall all but one, or register the classes that you mean, which then win.",
+            (
+                "model_type 'fake-a' is announced by fake-a 1.0 (fake_a.architecture:ARCHITECTURE), "
+                "fake-thief 1.0 (fake_thief.architecture:ARCHITECTURE): nothing says which one counts.\n"
+                "  Uninstall all but one, or register the classes that you mean, which then win."
+            ),
         ],
         ["fake_c", "fake_c.architecture", "fake_c.configuration"],
     ]
@@ -491,6 +504,8 @@ def test_an_announced_name_cannot_be_unregistered(site: Site) -> None:
 
     assert answer == [
         "UnknownModelTypeError",
-        "model_type 'fake-a' is announced by an installed package; nobody registered it here.\n"
-        "  Register another value under the name, which then wins, or uninstall that package.",
+        (
+            "model_type 'fake-a' is announced by an installed package; nobody registered it here.\n"
+            "  Register another value under the name, which then wins, or uninstall that package."
+        ),
     ]

@@ -1,4 +1,4 @@
-"""`Registry`: what is put under a name is what is found there, whoever asks, and nothing is imported in vain."""
+"""`Registry`: what is put under a name is found there, whoever asks, and nothing is imported in vain."""
 
 import sys
 import threading

@@ -5,7 +5,7 @@ through the `Loadable` protocol alone: this package imports neither torch nor an
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn, Protocol, cast, overload
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar, cast, overload
 
 from nameplate_auto._auto_config import CONFIG_MAPPING, AutoConfig
 from nameplate_auto._plugins import announced_class
@@ -33,6 +33,7 @@ class Loadable(Protocol):
 
 
 ModelClass = type[Any]
+Decorated = TypeVar("Decorated", bound=type[Any])
 
 
 def _check_model(config_class: Any, value: Any) -> None:
@@ -80,7 +81,7 @@ class AutoClass:
     @classmethod
     def register(
         cls, config_class: type[PreTrainedConfig], *, exist_ok: bool = False
-    ) -> Callable[[ModelClass], ModelClass]: ...
+    ) -> Callable[[Decorated], Decorated]: ...
 
     @overload
     @classmethod
@@ -95,7 +96,7 @@ class AutoClass:
         model_class: ModelClass | str | None = None,
         *,
         exist_ok: bool = False,
-    ) -> Callable[[ModelClass], ModelClass] | None:
+    ) -> Callable[[Decorated], Decorated] | None:
         """Register the model class of a config class for this task; without a model class, decorate one.
 
         Raises:

@@ -16,6 +16,7 @@ from nameplate_config.wording import did_you_mean, listed, sentences, shown
 
 K = TypeVar("K")
 V = TypeVar("V")
+Decorated = TypeVar("Decorated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +95,14 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
     # ---- writing
 
     @overload
-    def register(self, name: K, *, exist_ok: bool = False) -> Callable[[V], V]: ...
+    def register(self, name: K, *, exist_ok: bool = False) -> Callable[[Decorated], Decorated]: ...
 
     @overload
     def register(self, name: K, value: V | str, *, exist_ok: bool = False) -> None: ...
 
-    def register(self, name: K, value: V | str | None = None, *, exist_ok: bool = False) -> Callable[[V], V] | None:
+    def register(
+        self, name: K, value: V | str | None = None, *, exist_ok: bool = False
+    ) -> Callable[[Decorated], Decorated] | None:
         """Register a value, or a lazy ``"package.module:Name"``, under a name; without a value, decorate one.
 
         Registering the same value again does nothing.
@@ -131,8 +134,8 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
             self._entries[name] = new
         return None
 
-    def _register_decorated(self, name: K, value: V, *, exist_ok: bool) -> V:
-        self.register(name, value, exist_ok=exist_ok)
+    def _register_decorated(self, name: K, value: Decorated, *, exist_ok: bool) -> Decorated:
+        self.register(name, cast("V", value), exist_ok=exist_ok)
         return value
 
     def unregister(self, name: K) -> None:

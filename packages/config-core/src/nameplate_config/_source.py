@@ -98,6 +98,9 @@ def open_source(source: StrPath | Source, **options: Unpack[HubOptions]) -> Sour
             message = sentences(f"{option!r} is no option of a source.", did_you_mean(option, HUB_OPTIONS))
             raise UnknownOptionError(message)
     text = os.fspath(source)
+    if not text:
+        message = "the source is an empty text. Give a folder or the id of a repository."
+        raise SourceNotFoundError(message)
     path = Path(text).expanduser()
     if path.exists() or isinstance(source, os.PathLike) or not _REPOSITORY.fullmatch(text):
         return Source(text, _local_folder(path, options.get("subfolder", "")))

@@ -117,8 +117,9 @@ class _Reader(json.JSONDecoder):
         raise _RefusedError(message)
 
     def _integer(self, digits: str) -> int:
-        if len(digits.lstrip("-")) > LONGEST_INTEGER:
-            message = f"holds an integer of {len(digits):,} digits; at most {LONGEST_INTEGER} are read"
+        count = len(digits.lstrip("-"))
+        if count > LONGEST_INTEGER:
+            message = f"holds an integer of {count:,} digits; at most {LONGEST_INTEGER} are read"
             raise _RefusedError(message)
         return int(digits)
 

@@ -139,7 +139,7 @@ class _SkipWriters(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        target = args[0] if args else None
+        target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init passes it
         if isinstance(target, torch.Tensor) and target.is_meta and _only_writes(func):
             return target
         self._build.drew |= _may_draw(func)

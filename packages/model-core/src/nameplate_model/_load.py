@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from nameplate_config.wording import sentences
-from nameplate_model._construct import Skeleton, build_skeleton
-from nameplate_model._report import LoadReport, Mismatch
-from nameplate_model._state import Slot, adopt, loads_plainly, slots
+from nameplate_model._construct import Skeleton, build_skeleton, undeferred
+from nameplate_model._own_way import offer
+from nameplate_model._report import LoadReport, Mismatch, Verdict
+from nameplate_model._state import Slot, adopt, difference, discord, loads_plainly, refill, slots, twins_of
 from nameplate_model._weights import ALIGNMENT, Weights
-from nameplate_model.errors import CheckpointError, MismatchError
+from nameplate_model.errors import MismatchError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +29,15 @@ class Policy:
 
     Attributes:
         strict: Whether any difference is an error that the other fields do not allow.
-        allow_missing: Patterns, as in a shell, of keys that the file may lack.
+        allow_missing: Patterns, as in a shell, of keys that the file may lack; a text is one pattern.
         allow_unexpected: Patterns of keys that the file may have on top.
         ignore_mismatched_sizes: Whether a tensor of another shape counts as missing.
         head_prefixes: Beginnings of keys that a body ↔ head transfer may add or drop; empty if this is none.
     """
 
     strict: bool = True
-    allow_missing: Sequence[str] = ()
-    allow_unexpected: Sequence[str] = ()
+    allow_missing: Sequence[str] | str = ()
+    allow_unexpected: Sequence[str] | str = ()
     ignore_mismatched_sizes: bool = False
     head_prefixes: Sequence[str] = ()
 
@@ -53,8 +55,9 @@ class Policy:
         unexpected = [key for key in report.unexpected if not self._allowed(key, self.allow_unexpected)]
         return bool(missing or unexpected)
 
-    def _allowed(self, key: str, patterns: Sequence[str]) -> bool:
-        return self.transfers(key) or any(fnmatchcase(key, pattern) for pattern in patterns)
+    def _allowed(self, key: str, patterns: Sequence[str] | str) -> bool:
+        each = [patterns] if isinstance(patterns, str) else patterns
+        return self.transfers(key) or any(fnmatchcase(key, pattern) for pattern in each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Placement:
         return tensor.clone() if placed is tensor and tensor.data_ptr() % ALIGNMENT else placed
 
 
+@undeferred()
 def load(
     build: Callable[[], nn.Module], weights: Weights, policy: Policy, placement: Placement, source: str
 ) -> tuple[nn.Module, LoadReport]:
@@ -88,107 +92,116 @@ def load(
 
     Raises:
         MismatchError: If keys or shapes differ in a way that the policy does not allow.
-        CorruptFileError: If a tensor cannot be read.
+        CheckpointError: If a tensor cannot be read, or the model refuses it in its own way.
     """
     skeleton = build_skeleton(build)
-    report = _plan(skeleton, weights, policy, source)
-    if policy.refuses(report):
-        raise _refusal(report, weights.where)
-    if (report.missing or report.mismatched) and skeleton.built_for_real is None:
-        skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
+    road = _PlainRoad(weights, placement) if loads_plainly(skeleton.model) else _OwnRoad(weights, placement)
     with torch.no_grad():
-        _assign(skeleton.model, weights, set(report.loaded), placement)
+        verdict = road.judge(skeleton)
+        report = _report(skeleton, verdict, policy, source)
+        if policy.refuses(report):
+            raise _refusal(report, weights.where)
+        if (report.missing or report.mismatched) and skeleton.built_for_real is None:
+            skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
+        road.fill(skeleton, verdict)
         _place_rest(skeleton.model, placement)
     return skeleton.model, report
 
 
-def _plan(skeleton: Skeleton, weights: Weights, policy: Policy, source: str) -> LoadReport:
-    loaded: list[str] = []
-    missing: list[str] = []
-    mismatched: list[Mismatch] = []
-    places = list(slots(skeleton.model))
-    twins = _twins(places)
-    for slot in places:
-        name = _name_in(weights, slot, twins)
-        if name is None:
-            missing.append(slot.key)
-            continue
-        problem = _difference(slot.tensor, weights.tensor(name))
-        if problem is None:
-            loaded.append(slot.key)
-        else:
-            mismatched.append(Mismatch(slot.key, *problem))
-    unexpected = sorted(set(weights.files) - {slot.key for slot in places})
+def _report(skeleton: Skeleton, verdict: Verdict, policy: Policy, source: str) -> LoadReport:
+    one_sided = sorted([*verdict.missing, *verdict.unexpected])
     return LoadReport(
         model=type(skeleton.model).__name__,
         source=source,
-        loaded=tuple(sorted(loaded)),
-        missing=tuple(sorted(missing)),
-        unexpected=tuple(unexpected),
-        mismatched=tuple(sorted(mismatched, key=lambda each: each.name)),
-        transferred=tuple(key for key in sorted([*missing, *unexpected]) if policy.transfers(key)),
+        loaded=tuple(sorted(verdict.loaded)),
+        missing=tuple(sorted(verdict.missing)),
+        unexpected=tuple(sorted(verdict.unexpected)),
+        mismatched=tuple(sorted(verdict.mismatched, key=lambda each: each.name)),
+        transferred=tuple(key for key in one_sided if policy.transfers(key)),
         built_for_real=skeleton.built_for_real,
     )
 
 
-def _twins(places: Sequence[Slot]) -> dict[int, list[str]]:
-    """Return, for each tensor that sits in several places, the keys of all of them."""
-    keys: dict[int, list[str]] = {}
-    for slot in places:
-        keys.setdefault(id(slot.tensor), []).append(slot.key)
-    return {identity: names for identity, names in keys.items() if len(names) > 1}
+@dataclass(frozen=True, slots=True)
+class _PlainRoad:
+    """For models whose modules take their tensors as they are: nothing is copied."""
+
+    weights: Weights
+    placement: Placement
+
+    def judge(self, skeleton: Skeleton) -> Verdict:
+        """Compare the model's keys with the file's, before any tensor is read."""
+        loaded: list[str] = []
+        missing: list[str] = []
+        mismatched: list[Mismatch] = []
+        places = list(slots(skeleton.model))
+        twins = twins_of(places)
+        for slot in places:
+            name = _name_in(self.weights, slot, twins)
+            if name is None:
+                missing.append(slot.key)
+                continue
+            problem = difference(slot.tensor, self.weights.tensor(name)) or self._discord(slot.key, name)
+            if problem is None:
+                loaded.append(slot.key)
+            else:
+                mismatched.append(Mismatch(slot.key, *problem))
+        unexpected = set(self.weights.files) - {slot.key for slot in places}
+        return Verdict(loaded, missing, list(unexpected), mismatched)
+
+    def _discord(self, key: str, name: str) -> tuple[str, str] | None:
+        if key == name or key not in self.weights:
+            return None
+        return discord(name, self.weights.tensor(name), self.weights.tensor(key))
+
+    def fill(self, skeleton: Skeleton, verdict: Verdict) -> None:
+        """Put the file's tensors into their places; tied places get the same object."""
+        loaded = set(verdict.loaded)
+        places = list(slots(skeleton.model))
+        twins = twins_of(places)
+        settle = adopt if skeleton.built_for_real is None else refill
+        placed: dict[str, torch.Tensor] = {}
+        settled: dict[tuple[str, bool, bool], torch.Tensor] = {}
+        for slot in places:
+            if loaded.isdisjoint(twins.get(id(slot.tensor), [slot.key])):
+                continue
+            name = _name_in(self.weights, slot, twins)
+            assert name is not None
+            if name not in placed:
+                placed[name] = self.placement.place(self.weights.tensor(name))
+            nature = name, isinstance(slot.tensor, nn.Parameter), slot.tensor.requires_grad
+            if nature not in settled:
+                settled[nature] = settle(slot, placed[name])
+            slot.put(settled[nature])
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnRoad:
+    """For models in which a module has its own way of loading."""
+
+    weights: Weights
+    placement: Placement
+
+    def judge(self, skeleton: Skeleton) -> Verdict:
+        """Offer everything to the model: what it thinks of its tensors shows only when it gets them."""
+        return self._offer(skeleton, frozenset())
+
+    def fill(self, skeleton: Skeleton, verdict: Verdict) -> None:
+        """Offer it again where the model was built anew since."""
+        if verdict.missing or verdict.mismatched:
+            self._offer(skeleton, {each.name for each in verdict.mismatched})
+
+    def _offer(self, skeleton: Skeleton, refused: Collection[str]) -> Verdict:
+        names = [name for name in self.weights.files if name not in refused]
+        tensors = {name: self.placement.place(self.weights.tensor(name)) for name in names}
+        return offer(skeleton.model, tensors, self.weights, in_place=skeleton.built_for_real is not None)
 
 
 def _name_in(weights: Weights, slot: Slot, twins: dict[int, list[str]]) -> str | None:
-    """Return the name under which the file holds a slot's tensor: its own, or that of a tensor it is tied to."""
-    if slot.key in weights:
-        return slot.key
-    if slot.key in weights.tied:
-        return weights.tied[slot.key]
-    return next((key for key in twins.get(id(slot.tensor), ()) if key in weights), None)
-
-
-def _difference(expected: torch.Tensor, found: torch.Tensor) -> tuple[str, str] | None:
-    """Return both sides in words if they differ in shape or in kind of dtype; the width of a float may differ."""
-    if expected.shape == found.shape and (expected.dtype == found.dtype or _both_floats(expected, found)):
-        return None
-    same_kind = expected.dtype == found.dtype or _both_floats(expected, found)
-    sides = [f"{tuple(t.shape)}" if same_kind else f"{tuple(t.shape)} {t.dtype}" for t in (expected, found)]
-    return sides[0], sides[1]
-
-
-def _both_floats(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.is_floating_point() and other.is_floating_point()
-
-
-def _assign(model: nn.Module, weights: Weights, keys: Collection[str], placement: Placement) -> None:
-    if not loads_plainly(model):
-        _assign_through_hooks(model, weights, keys, placement)
-        return
-    places = list(slots(model))
-    twins = _twins(places)
-    adopted: dict[str, torch.Tensor] = {}
-    for slot in places:
-        if slot.key in keys:
-            name = _name_in(weights, slot, twins)
-            assert name is not None
-            if name not in adopted:
-                adopted[name] = adopt(slot, placement.place(weights.tensor(name)))
-            slot.put(adopted[name])
-
-
-def _assign_through_hooks(model: nn.Module, weights: Weights, keys: Collection[str], placement: Placement) -> None:
-    """Take the slow road, on which a module's own way of loading is honoured."""
-    state = {key: placement.place(weights.tensor(key)) for key in weights.files}
-    try:
-        model.load_state_dict(state, strict=False, assign=True)
-    except Exception as error:
-        message = f"{type(model).__name__} could not load {weights.where} in its own way: {error}"
-        raise CheckpointError(message) from error
-    left = [slot.key for slot in slots(model) if slot.tensor.is_meta and slot.key in keys]
-    if left:
-        message = f"{type(model).__name__}'s own way of loading left {left[0]!r} without a value."
-        raise CheckpointError(message)
+    """Return the name under which the file holds a slot's tensor, the same for all places that share it."""
+    keys = twins.get(id(slot.tensor), [slot.key])
+    stored = next((key for key in keys if key in weights), None)
+    return stored or next((weights.tied[key] for key in keys if key in weights.tied), None)
 
 
 def _place_rest(model: nn.Module, placement: Placement) -> None:
@@ -207,7 +220,7 @@ def _place_rest(model: nn.Module, placement: Placement) -> None:
 
 def _own(module: nn.Module) -> list[Slot]:
     tensors: dict[str, Any] = {**module._parameters, **module._buffers}  # noqa: SLF001
-    return [Slot(name, module, name, tensor) for name, tensor in tensors.items() if tensor is not None]
+    return [Slot(name, module, name, each) for name, each in tensors.items() if each is not None and not is_lazy(each)]
 
 
 def _refusal(report: LoadReport, where: str) -> MismatchError:

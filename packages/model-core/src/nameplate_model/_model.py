@@ -5,21 +5,24 @@ The façade: every method here is a few lines and calls a room of its own. Const
 """
 
 import copy
+from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast, get_type_hints, overload
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_type_hints, overload
 
 import torch
 from torch import nn
 
 from nameplate_config import (
     HUB_OPTIONS,
+    NameplateError,
     PreTrainedConfig,
     Source,
     UnknownOptionError,
     fields,
     open_source,
+    read_config_values,
 )
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences, shown
@@ -43,13 +46,18 @@ LOAD_OPTIONS = frozenset(
 )
 """The names of the options of `PreTrainedModel.from_pretrained` that are not about the source."""
 
+_T = TypeVar("_T")
 
-class ModelMeta(type):
-    """Finishes a model when the outermost `__init__` has returned, so no `post_init()` can be forgotten."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+class ModelMeta(ABCMeta):
+    """Finishes a model when the outermost `__init__` has returned, so no `post_init()` can be forgotten.
+
+    An `ABCMeta`, so that a model can also be an abstract class.
+    """
+
+    def __call__(cls: type[_T], *args: Any, **kwargs: Any) -> _T:
         """Construct the model, then finish it."""
-        model = super().__call__(*args, **kwargs)
+        model = super().__call__(*args, **kwargs)  # type: ignore[misc]
         model._finish()  # noqa: SLF001 - our own instance
         return model
 
@@ -141,7 +149,7 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
 
         Raises:
             CheckpointError: If the state dict holds something that safetensors cannot.
-            SaveError: If the system cannot write; what was there before is untouched.
+            SaveError: If the system cannot write. The folder holds the old checkpoint or the new one, whole.
             UnsafePathError: If the path is a file.
         """
         config = copy.deepcopy(self.config)
@@ -194,9 +202,11 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
         """
         hub, options, overrides = _split(cls, kwargs)
         opened = open_source(source, **hub)
-        config = options.pop("config", None) or _read_config(cls, opened, overrides)
+        given = options.pop("config", None)
+        config = _read_config(cls, opened, overrides) if given is None else given
         placement = Placement(_device(options.pop("device", None)), _dtype(options.pop("dtype", None)))
-        policy = Policy(head_prefixes=_transferable(cls, config), **options)
+        saved_by = config.architectures if given is None else _saved_by(opened)
+        policy = Policy(head_prefixes=_transferable(cls, saved_by), **options)
         built, report = load(partial(cls, config), open_weights(opened), policy, placement, opened.name)
         model = cast("Self", built)
         model.load_report = report
@@ -227,13 +237,25 @@ def _read_config(cls: type[PreTrainedModel], source: Source, overrides: dict[str
     return cast("PreTrainedConfig", config_class.from_pretrained(source, **overrides))
 
 
-def _transferable(cls: type[PreTrainedModel], config: PreTrainedConfig) -> Sequence[str]:
+def _saved_by(source: Source) -> Any:
+    """Return the classes that a checkpoint itself says it was saved from, whichever config it is loaded with."""
+    try:
+        return read_config_values(source)[0].get("architectures")
+    except NameplateError:  # weights without a config, or with a broken one
+        return None
+
+
+def _transferable(cls: type[PreTrainedModel], saved_by: Any) -> Sequence[str]:
     """Return the head's prefixes if another class saved the checkpoint; loading what one saved is strict."""
-    return () if cls.__name__ in (config.architectures or [cls.__name__]) else cls.head_prefixes
+    return () if cls.__name__ in (saved_by or [cls.__name__]) else cls.head_prefixes
 
 
 def _device(device: torch.device | str | int | None) -> torch.device:
-    return torch.get_default_device() if device is None else torch.device(device)
+    try:
+        return torch.get_default_device() if device is None else torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        message = f"device must be one such as 'cpu' or 'cuda:0', found {shown(device)}."
+        raise UnknownOptionError(message) from error
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

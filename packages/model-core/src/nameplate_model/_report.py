@@ -11,6 +11,9 @@ from nameplate_config.wording import nearest, sentences
 
 _LINES = 5
 
+_LOOKED_AT = 1000
+"""How many names are searched for a similar one: a hostile file may hold a million."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -25,6 +28,16 @@ class Mismatch:
     name: str
     expected: str
     found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of each key, before anybody has decided whether that is allowed; fields as in `LoadReport`."""
+
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[Mismatch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +121,20 @@ def causes(missing: Sequence[str], unexpected: Sequence[str]) -> Iterator[str]:
 
     Example:
         >>> list(causes(["fc.bias"], ["module.fc.bias"]))
-        ["Every key in the file starts with 'module.', which the model's keys lack."]
+        ["What is in the file only starts with 'module.', which the model's keys lack."]
     """
     if not missing or not unexpected:
         return
     wanted, found = set(missing), set(unexpected)
     prefix = _prefix_between(found, wanted)
     if prefix:
-        yield f"Every key in the file starts with {prefix!r}, which the model's keys lack."
+        yield f"What is in the file only starts with {prefix!r}, which the model's keys lack."
         return
     prefix = _prefix_between(wanted, found)
     if prefix:
-        yield f"The model's keys start with {prefix!r}, which the keys in the file lack."
+        yield f"What is missing starts with {prefix!r}, which the keys in the file lack."
         return
-    near = nearest(missing[0], unexpected)
+    near = nearest(missing[0], unexpected[:_LOOKED_AT])
     if near:
         yield f"{near!r} in the file may be {missing[0]!r}."
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from nameplate_config.files import Buffer, make_folder, read_file, replace_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
-from nameplate_config.wording import shown
+from nameplate_config.wording import sentences, shown
 from nameplate_model._weights import ALIGNMENT, TIED_KEY
 from nameplate_model.errors import CheckpointError, SaveError
 
@@ -22,6 +23,8 @@ _PAGE = 4096
 """Tensor data starts on a page, so that it can be mapped, sliced by rank and read past the page cache."""
 
 _LARGEST_CONFIG = 1 << 20
+
+_METADATA = "__metadata__"
 
 _DTYPE_NAMES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "int32": "I32",
@@ -41,27 +44,40 @@ def save_checkpoint(folder: Path, state: Mapping[str, torch.Tensor], config_text
 
     Raises:
         CheckpointError: If a value is no tensor, has no data, or has a dtype that the format lacks.
-        SaveError: If the system cannot write; what was there before is untouched.
+        SaveError: If the system cannot write. The folder holds the old checkpoint or the new one, whole.
     """
     stored, tied = _without_twins(_checked(state))
-    make_folder(folder)
     mirror = folder / CONFIG_NAME
     try:
-        previous = read_file(mirror, limit=_LARGEST_CONFIG, too_large=CheckpointError) if mirror.exists() else None
-        metadata = record_metadata(config_text, previous)
+        make_folder(folder)
+        metadata = record_metadata(config_text, _previous(mirror, config_text))
         if tied:
             metadata[TIED_KEY] = json.dumps(tied, sort_keys=True)
         replace_file(folder / WEIGHTS_NAME, _file_bytes(stored, metadata))
         replace_file(mirror, [config_text.encode()])
     except OSError as error:
-        message = f"{str(folder)!r} could not be written: {error.strerror or error}. The old checkpoint is untouched."
-        raise SaveError(message) from error
+        message = f"{str(folder)!r} could not be written: {error.strerror or error}."
+        raise SaveError(
+            sentences(message, "What it holds is whole: the checkpoint from before, or the new one.")
+        ) from error
+
+
+def _previous(mirror: Path, config_text: str) -> bytes | None:
+    """Return what `config.json` holds now, if that differs from what it is going to hold."""
+    if not mirror.exists():
+        return None
+    previous = read_file(mirror, limit=_LARGEST_CONFIG, too_large=CheckpointError)
+    return None if previous == config_text.encode() else previous
 
 
 def _checked(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state with every tensor as plain memory: a lazy conjugate or negative is computed."""
     for key, tensor in state.items():
         if not isinstance(tensor, torch.Tensor):
             message = f"the state dict holds {shown(tensor)} under {key!r}; only tensors can be saved."
+            raise CheckpointError(message)
+        if is_lazy(tensor):
+            message = f"{key!r} has no shape yet: run the model once before it is saved."
             raise CheckpointError(message)
         if tensor.is_meta:
             message = f"{key!r} is on the meta device: it has no values that could be saved."
@@ -69,7 +85,10 @@ def _checked(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided:
             message = f"{key!r} has dtype {tensor.dtype} and layout {tensor.layout}, which safetensors cannot hold."
             raise CheckpointError(message)
-    return dict(state)
+        if key == _METADATA or key.encode(errors="ignore").decode() != key:
+            message = f"{key!r} cannot be the name of a tensor in a safetensors file."
+            raise CheckpointError(message)
+    return {key: tensor.resolve_conj().resolve_neg() for key, tensor in state.items()}
 
 
 def _without_twins(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -105,7 +124,7 @@ def _order(name: str, tensor: torch.Tensor) -> tuple[bool, int, int, str]:
 
 
 def _header(names: list[str], state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
-    table: dict[str, object] = {"__metadata__": dict(metadata)}
+    table: dict[str, object] = {_METADATA: dict(metadata)}
     offset = 0
     for name in names:
         tensor = state[name]

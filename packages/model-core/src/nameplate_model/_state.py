@@ -4,12 +4,13 @@ A *slot* is a place that holds a parameter or a persistent buffer. Shared parame
 slots for one tensor, as in `torch.nn.Module.state_dict`. Nothing here knows of files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,46 @@ def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
     parameter = nn.Parameter(tensor, requires_grad=old.requires_grad)
     parameter.__dict__.update(old.__dict__)
     return parameter
+
+
+def refill(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
+    """Return what `adopt` does, but keep the parameter that is there: somebody else may hold it, or a view of it."""
+    old = slot.tensor
+    if not isinstance(old, nn.Parameter):
+        return tensor
+    if (old.dtype, old.device) == (tensor.dtype, tensor.device) and old.is_contiguous():
+        old.copy_(tensor)
+    else:
+        old.data = tensor
+    return old
+
+
+def twins_of(places: Iterable[Slot]) -> dict[int, list[str]]:
+    """Return, for the `id` of each tensor that sits in several places, the keys of all of them."""
+    keys: dict[int, list[str]] = {}
+    for slot in places:
+        keys.setdefault(id(slot.tensor), []).append(slot.key)
+    return {identity: names for identity, names in keys.items() if len(names) > 1}
+
+
+def difference(expected: torch.Tensor, found: torch.Tensor) -> tuple[str, str] | None:
+    """Return both sides in words if they differ in shape or in kind of dtype; the width of a float may differ."""
+    if is_lazy(expected):  # gets its shape from the file
+        return None
+    same_kind = expected.dtype == found.dtype or (expected.is_floating_point() and found.is_floating_point())
+    if expected.shape == found.shape and same_kind:
+        return None
+    sides = [f"{tuple(t.shape)}" if same_kind else f"{tuple(t.shape)} {t.dtype}" for t in (expected, found)]
+    return sides[0], sides[1]
+
+
+def discord(name: str, tied: torch.Tensor, other: torch.Tensor) -> tuple[str, str] | None:
+    """Return both sides in words if *other* is not, byte for byte, the tensor *name* that it is tied to."""
+    if (tied.dtype, tied.shape) == (other.dtype, other.shape) and torch.equal(
+        tied.flatten().view(torch.uint8), other.flatten().view(torch.uint8)
+    ):
+        return None
+    return f"the values of {name!r}, its tied tensor", "others"
 
 
 _PLAIN_LOADERS = {nn.Module._load_from_state_dict, _NormBase._load_from_state_dict}  # noqa: SLF001

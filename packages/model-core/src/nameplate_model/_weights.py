@@ -124,8 +124,9 @@ def _open_shards(source: Source) -> Weights:
         except SourceNotFoundError as error:
             message = f"{where} names the file {shard!r}, which is not there. {error}"
             raise ShardError(message) from error
+    held = {shard: frozenset(file.names) for shard, file in opened.items()}
     for name, shard in weight_map.items():
-        if name not in opened[shard].names:
+        if name not in held[shard]:
             message = f"{where} says that {shard!r} holds {name!r}, but it does not."
             raise ShardError(message)
     return Weights(where, {name: opened[shard] for name, shard in weight_map.items()})
@@ -137,7 +138,7 @@ def _tied(file: WeightFile) -> dict[str, str]:
     except (ValueError, RecursionError):
         tied = None
     names = set(file.names)
-    if not isinstance(tied, dict) or not all(kept in names for kept in tied.values() if isinstance(kept, str)):
+    if not isinstance(tied, dict) or not all(isinstance(kept, str) and kept in names for kept in tied.values()):
         message = f"{str(file.path)!r}: the metadata {TIED_KEY!r} names no tensors of the file."
         raise CorruptFileError(message)
     return tied

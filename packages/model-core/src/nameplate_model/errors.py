@@ -6,7 +6,7 @@ NameplateError
 ├─ CorruptFileError                  a weight file that is torn or no safetensors file
 ├─ ShardError                        an index that names a file or tensor which is not there
 ├─ AmbiguousCheckpointError          a folder with two checkpoints and nothing that says which counts
-└─ SaveError        (OSError)        the system could not write; the old checkpoint is untouched
+└─ SaveError        (OSError)        the system could not write; old or new is there, whole
 """
 
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ class AmbiguousCheckpointError(CheckpointError):
 
 
 class SaveError(CheckpointError, OSError):
-    """The system could not write a checkpoint; the one that was there before is untouched."""
+    """The system could not write. The folder holds the checkpoint from before or the new one, never a mix."""
 
 
 for _error in (
