@@ -117,7 +117,7 @@ def registered(model_type: str) -> Architecture:
     if not models:
         message = f"no Auto class has a model for {model_type!r}, so there is nothing to judge."
         raise ConformanceError(message)
-    return Architecture(config=config_class, models=models)
+    return Architecture(config=CONFIG_MAPPING.find(model_type).value, models=models)
 
 
 def auto_classes() -> dict[str, type[AutoClass]]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from torch import Tensor
 
 from nameplate_auto import CONFIG_MAPPING, AutoClass
-from nameplate_config import PreTrainedConfig
+from nameplate_config import PreTrainedConfig, fields
 from nameplate_conformance.architecture import Architecture, auto_classes
 from nameplate_conformance.poison import poison
 from nameplate_conformance.strategies import Kwargs, config_kwargs
@@ -50,6 +50,11 @@ class Case:
     def config(self) -> PreTrainedConfig:
         """Return a new config."""
         return self.config_class(**self.kwargs)
+
+    def default_config(self) -> PreTrainedConfig:
+        """Return a new config in which every field that has a default has it."""
+        required = {each.name for each in fields(self.config_class) if each.required}
+        return self.config_class(**{name: value for name, value in self.kwargs.items() if name in required})
 
     def model(self, config: PreTrainedConfig | None = None) -> PreTrainedModel:
         """Return a new model on the device, in evaluation mode, its weights decided by the seed."""

@@ -17,5 +17,9 @@ class LawBrokenError(AssertionError):
     """A law does not hold for the example at hand. Raised by laws, caught by the runner."""
 
 
+class NotApplicableError(Exception):
+    """A law speaks of something that the architecture does not have. Raised by laws, caught by the runner."""
+
+
 ConformanceError.__module__ = "nameplate_conformance"
 LawBrokenError.__module__ = "nameplate_conformance"

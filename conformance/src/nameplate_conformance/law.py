@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
-from nameplate_conformance.errors import LawBrokenError
+from nameplate_conformance.errors import LawBrokenError, NotApplicableError
 
 if TYPE_CHECKING:
     from nameplate_conformance.case import Case
@@ -93,13 +93,14 @@ def law(
     needs: Sequence[str] = (),
     scope: Scope = Scope.EXAMPLES,
     per_device: bool = False,
+    strength: Strength = Strength.MUST,
 ) -> Callable[[Check], Check]:
     """Make a check into a law; its docstring is the law's text."""
 
     def define(check: Check) -> Check:
         assert law_id not in _laws, f"{law_id} is defined twice"
         text = " ".join((check.__doc__ or "").split())
-        _laws[law_id] = Law(law_id, level, title, text, check, tuple(needs), scope, per_device)
+        _laws[law_id] = Law(law_id, level, title, text, check, tuple(needs), scope, per_device, strength)
         return check
 
     return define
@@ -121,6 +122,11 @@ def all_laws() -> dict[str, Law]:
 def broken(message: str) -> NoReturn:
     """Say that a law does not hold."""
     raise LawBrokenError(message)
+
+
+def inapplicable(message: str) -> NoReturn:
+    """Say that the architecture has nothing that the law speaks of."""
+    raise NotApplicableError(message)
 
 
 def require(condition: object, message: str) -> None:

@@ -18,7 +18,7 @@ from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.case import Case, simplest_kwargs
-from nameplate_conformance.errors import ConformanceError, LawBrokenError
+from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
 from nameplate_conformance.isolation import isolated
 from nameplate_conformance.law import SPEC, Evidence, Law, Scope, all_laws
 from nameplate_conformance.result import Report, Result, Status
@@ -81,7 +81,7 @@ class Runner:
             needed = all_laws()[need]
             device = cell.device if needed.per_device else HOST
             result = self.judge(Cell(cell.architecture, needed, device))
-            if result.status not in {Status.PASS, Status.KNOWN}:
+            if result.status not in {Status.PASS, Status.KNOWN, Status.NOT_APPLICABLE}:
                 found.update(dict.fromkeys(result.blocked_by or (need,)))
         return tuple(found)
 
@@ -91,6 +91,8 @@ class Runner:
             self._run(trial)
         except LawBrokenError as error:
             return trial.failed(str(error))
+        except NotApplicableError as error:
+            return _result(cell, Status.NOT_APPLICABLE, examples=trial.examples, message=str(error))
         except (ConformanceError, Flaky, Unsatisfiable, HypothesisException) as error:
             return trial.failed(f"{type(error).__name__}: {error}", Status.ERROR)
         except Exception as error:  # noqa: BLE001 - whatever an architecture raises is its verdict, not our crash

@@ -43,8 +43,8 @@ def judge(cell: Cell, config: pytest.Config) -> None:
     if _runners not in config.stash:
         config.stash[_runners] = Runner(profile=config.getoption("--conformance-profile"))
     result = config.stash[_runners].judge(cell)
-    if result.status is Status.NOT_RUN:
-        pytest.skip(f"not run: {result.message}")
+    if result.status in {Status.NOT_RUN, Status.NOT_APPLICABLE}:
+        pytest.skip(f"{result.status.value}: {result.message}")
     if result.status.is_bad:
         pytest.fail(_explained(result, cell), pytrace=False)
 

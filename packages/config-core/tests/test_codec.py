@@ -335,9 +335,10 @@ def test_bare_parameters_take_anything_that_comes_back(values: dict[str, Any]):
         (frozenset, {1: 2}, "a frozenset, found {1: 2}"),
         (dict[str, int], [1], "a dict, found [1]"),
         (int | None, "1", "an int or None, found '1'"),
+        (list[int] | dict[str, int], 3, "a list of which each is an int or a dict from a str to an int, found 3"),
         (Leaf, [1], "a Leaf, found [1]"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_wrong_values_are_refused(annotation: Any, value: Any, expected: str):
     """A value of another type is refused in words that say what was expected."""
@@ -374,6 +375,26 @@ def test_wrong_values_of_files_are_refused(annotation: Any, found: Any, text: st
 
     assert text is None or str(caught.value) == f"Holding: 1 problem.\n  {text}"
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("annotation", "key", "expected"),
+    [(dict[int, str], "1", "an int"), (dict, 1, "a str"), (dict[str, Any], 1, "a str")],
+)
+def test_keys_in_code_have_their_type(annotation: Any, key: Any, expected: str):
+    """Only in a file does a text stand for the key of another type."""
+    with pytest.raises(ConfigError) as caught:
+        holding(annotation)(value={key: "a"})
+
+    assert str(caught.value) == f"Holding: 1 problem.\n  value[{key!r}]: expected {expected}, found {key!r}"
+
+
+def test_a_dict_is_searched_to_a_hundred_problems():
+    """A dict with endless wrong entries yields a hundred problems."""
+    with pytest.raises(ConfigError) as caught:
+        holding(dict[int, str]).from_dict({"value": {f"x{number}": "a" for number in range(10_000)}})
+
+    assert len(caught.value.problems) == 100
 
 
 def test_enum_members_may_be_given_by_value():

@@ -22,7 +22,9 @@ from nameplate_config import (
     Tiny,
     UnknownOptionError,
     UnsafePathError,
+    config_from_values,
     fields,
+    refuse_unknown_fields,
 )
 
 
@@ -128,6 +130,17 @@ def test_arguments_have_names():
         Block(16)
 
     assert str(caught.value) == "Block takes keyword arguments only, found 16 without a name."
+
+
+def test_dataclass_defaults_are_defaults():
+    """`dataclasses.field` may hold a default, or none."""
+
+    class Fielded(PreTrainedConfig):
+        width: int = field(default=8)
+        depth: int = field()
+
+    assert [(each.name, each.default) for each in fields(Fielded)] == [("width", 8), ("depth", MISSING)]
+    assert repr(MISSING) == "<required>"
 
 
 def test_a_field_without_default_must_be_given():
@@ -363,6 +376,20 @@ def test_no_builtin_error_leaves_a_file():
     assert str(caught.value) == (
         "Halving: 1 problem.\n  __init__: TypeError: unsupported operand type(s) for //: 'NoneType' and 'int'"
     )
+
+
+def test_an_error_of_ours_leaves_init_as_it_is():
+    """A `ConfigError` that `__init__` raises, as of another config that it builds, is not wrapped."""
+
+    class Building(PreTrainedConfig):
+        def __init__(self, depth=1, **kwargs):
+            super().__init__(**kwargs)
+            self.stage = Stage(depth=depth)
+
+    with pytest.raises(ConfigError) as caught:
+        Building.from_dict({"depth": "deep"})
+
+    assert str(caught.value) == "Stage: 1 problem.\n  depth: expected an int, found 'deep'"
 
 
 def test_a_bug_in_init_is_not_hidden():
@@ -652,6 +679,20 @@ def test_an_annotated_field_may_have_an_alias():
         num_classes: int = 10
 
     assert (Aliased(num_labels=3).num_classes, Aliased(num_classes=4).num_labels) == (3, 4)
+
+
+def test_a_class_may_define_what_its_alias_does():
+    """A name in `attribute_map` that the class defines itself is left to the class."""
+
+    class Defined(PreTrainedConfig):
+        attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
+        d_model: int = 8
+
+        @property
+        def hidden_size(self):
+            return -self.d_model
+
+    assert Defined(hidden_size=3).hidden_size == -3
 
 
 def test_a_field_and_its_alias_must_agree():
@@ -950,6 +991,15 @@ def test_an_attribute_that_no_file_can_carry_is_refused():
         "dict with str keys), found <class 'object'>. "
         "Annotate the field with its type so that it can be restored."
     )
+
+
+def test_a_keyword_that_no_file_can_carry_is_refused():
+    """What `**kwargs` takes must be something that JSON can carry."""
+    with pytest.raises(ConfigError) as caught:
+        Plain(note={1, 2})
+
+    assert caught.value.problems[0].path == "note"
+    assert caught.value.problems[0].found == "{1, 2}"
 
 
 def test_methods_cannot_be_assigned():
@@ -1259,6 +1309,25 @@ def test_a_class_without_model_type_keeps_that_of_the_file():
     assert PreTrainedConfig.from_dict(values).to_dict() == values
 
 
+def test_values_of_a_file_make_a_config():
+    """`config_from_values` builds what `read_config_values` has read, and names the file in errors."""
+    config, unused = config_from_values(Block, {"width": 1}, where="there", overrides={"dropout": 0.5, "other": 1})
+    with pytest.raises(ConfigError) as caught:
+        config_from_values(Block, {"width": "1"}, where="there", overrides={})
+
+    assert (config, unused) == (Block(width=1, dropout=0.5), {"other": 1})
+    assert str(caught.value) == "Block in there: 1 problem.\n  width: expected an int, found '1'"
+
+
+def test_unknown_fields_can_be_refused():
+    """`refuse_unknown_fields` raises for the first name that is no field or alias."""
+    refuse_unknown_fields(MyModelConfig, ["hidden_size", "d_model", "dtype"])
+    with pytest.raises(UnknownOptionError) as caught:
+        refuse_unknown_fields(MyModelConfig, ["d_model", "d_modle"])
+
+    assert str(caught.value) == "MyModelConfig has no field 'd_modle'.\n  Did you mean 'd_model'?"
+
+
 # ---- labels
 
 
@@ -1343,6 +1412,16 @@ def test_label_maps_must_agree(label2id, problem):
         Block.from_dict({"id2label": {"0": "cat"}, "label2id": label2id})
 
     assert str(caught.value) == f"Block: 1 problem.\n  label2id: expected {problem}"
+
+
+def test_a_map_of_labels_is_a_dict():
+    """What is no map of labels is refused as such, whatever the other map says."""
+    with pytest.raises(ConfigError) as caught:
+        Block.from_dict({"id2label": "cat", "label2id": {"cat": 0}})
+
+    assert (
+        str(caught.value) == "Block: 1 problem.\n  id2label: expected a dict from an int to a str or None, found 'cat'"
+    )
 
 
 def test_labels_are_checked():
@@ -1521,6 +1600,37 @@ def test_nothing_is_written_that_could_not_be_read(value, problem, tmp_path: Pat
 
     assert str(caught.value) == f"the config file of Anything {problem}"
     assert Anything.from_pretrained(tmp_path).value == 1
+
+
+def test_a_container_spoilt_in_place_is_not_saved(tmp_path: Path):
+    """A value that was changed in place to what its field refuses is reported before the file is touched."""
+    config = Outer()
+    config.save_pretrained(tmp_path)
+    config.extra_stages.append("deep")
+    with pytest.raises(ConfigError) as caught:
+        config.save_pretrained(tmp_path)
+
+    assert str(caught.value) == "Outer: 1 problem.\n  extra_stages[0]: expected a Stage, found 'deep'"
+    assert Outer.from_pretrained(tmp_path) == Outer()
+
+
+def test_hooks_run_before_saving():
+    """A config that a `validate_*` method refuses after a change in place is not written."""
+
+    class Counted(PreTrainedConfig):
+        layers: list[int] = field(default_factory=lambda: [1])
+
+        def validate_layers(self) -> Iterator[Problem]:
+            """Yield a problem unless there is a layer."""
+            if not self.layers:
+                yield Problem("layers", "at least one layer", "none")
+
+    config = Counted()
+    config.layers.clear()
+    with pytest.raises(ConfigError) as caught:
+        config.to_json_string()
+
+    assert str(caught.value) == "Counted: 1 problem.\n  layers: expected at least one layer, found none"
 
 
 def test_a_config_is_not_saved_into_a_file(tmp_path: Path):

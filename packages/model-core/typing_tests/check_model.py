@@ -2,13 +2,16 @@ from typing import assert_type
 from nameplate_config import PreTrainedConfig
 from nameplate_model import PreTrainedModel, LoadReport
 
+
 class LineConfig(PreTrainedConfig):
     model_type = "line"
     width: int = 3
 
+
 class Line(PreTrainedModel):
     def __init__(self, config: LineConfig) -> None:
         super().__init__(config)
+
 
 def f(flag: bool) -> None:
     m = Line(LineConfig())

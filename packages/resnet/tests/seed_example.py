@@ -1,4 +1,4 @@
-# ruff: noqa: B006, D101, D102, EM101, PLR0913, RUF012, TRY003 - written as users write, not as we do
+# ruff: noqa: B006, D101, D102, EM101, PLR0913, PLR0917, RUF012, TRY003 - as users write, not as we do
 """A user's script, written for Transformers: only its import lines name other packages.
 
 `test_seed_example.py` runs it in an empty folder. The classes and calls must stay as they are.
@@ -122,4 +122,9 @@ class MyModelConfig(PreTrainedConfig):
 CONFIG_MAPPING.register("my_model", MyModelConfig)
 
 MyModelConfig(hidden_size=512).save_pretrained("my_model")
-loaded, unused = AutoConfig.from_pretrained("my_model", hidden_size=640, not_a_field=1, return_unused_kwargs=True)
+loaded, unused = AutoConfig.from_pretrained(
+    "my_model",
+    hidden_size=640,
+    not_a_field=1,
+    return_unused_kwargs=True,
+)

@@ -64,12 +64,14 @@ def claim(report: Report) -> str:
 
 def verdict(report: Report) -> str:
     """Return the one sentence that a run comes down to, with what was not run beside it."""
-    passed, total = report.count(Status.PASS), len(report.results) - report.count(Status.NOT_RUN)
+    beside_the_point = report.count(Status.NOT_RUN) + report.count(Status.NOT_APPLICABLE)
+    passed, total = report.count(Status.PASS), len(report.results) - beside_the_point
     absent = [device for device in report.devices() if _absent(report, device)]
     beside = f"; not run: {report.count(Status.NOT_RUN)} on {', '.join(absent)}" if absent else ""
     known = report.count(Status.KNOWN)
     admitted = f", {known} known to fail" if known else ""
-    return f"{passed} of {total} laws hold{admitted}{beside}"
+    moot = f"; not applicable: {count}" if (count := report.count(Status.NOT_APPLICABLE)) else ""
+    return f"{passed} of {total} laws hold{admitted}{moot}{beside}"
 
 
 def _absent(report: Report, device: str) -> bool:

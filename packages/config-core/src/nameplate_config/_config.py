@@ -307,8 +307,12 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         """Return the canonical text of the config file: its keys sorted, dicts inside in their own order.
 
         Raises:
+            ConfigError: If a container was changed in place and no longer fits its field.
             ConfigFileError: If the text would exceed a budget of `strict_json` and could not be read back.
         """
+        problems = list(self._declared.problems(self.__dict__)) or list(self._conflicts())
+        if problems:
+            raise problems_error(type(self).__name__, problems)
         values = self.to_dict()
         where = f"the config file of {type(self).__name__}"
         return readable_text({name: values[name] for name in sorted(values)}, where=where)

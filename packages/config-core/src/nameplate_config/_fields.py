@@ -114,6 +114,14 @@ class Schema:
         """Whether a call of the outermost `__init__` with *values* would miss a parameter."""
         return any(self.fields[name].required and name not in values for name in self.own)
 
+    def problems(self, values: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with the values of a config, whose containers may have been changed in place."""
+        for name, field in self.fields.items():
+            try:
+                field.convert(values[name])
+            except InvalidValueError as error:
+                yield from error.problems
+
     def canonical(self, values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         """Return *values* under the fields' own names.
 

@@ -16,7 +16,7 @@ from nameplate_config.files import member
 from nameplate_config.typing import HubOptions, StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences
 
-_REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 HUB_OPTIONS = frozenset(HubOptions.__annotations__)

@@ -98,11 +98,12 @@ def load(
     road = _PlainRoad(weights, placement) if loads_plainly(skeleton.model) else _OwnRoad(weights, placement)
     with torch.no_grad():
         verdict = road.judge(skeleton)
-        report = _report(skeleton, verdict, policy, source)
-        if policy.refuses(report):
-            raise _refusal(report, weights.where)
-        if (report.missing or report.mismatched) and skeleton.built_for_real is None:
-            skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
+    report = _report(skeleton, verdict, policy, source)
+    if policy.refuses(report):
+        raise _refusal(report, weights.where)
+    if (report.missing or report.mismatched) and skeleton.built_for_real is None:
+        skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
+    with torch.no_grad():
         road.fill(skeleton, verdict)
         _place_rest(skeleton.model, placement)
     return skeleton.model, report
@@ -231,5 +232,5 @@ def _refusal(report: LoadReport, where: str) -> MismatchError:
     }
     ways = " and ".join(way for way, needed in relaxed.items() if needed)
     head = f"{where} does not fit {report.model}; no model is returned."
-    fitting = f"{len(report.loaded)} tensors fit."
+    fitting = f"Tensors that fit: {len(report.loaded)}."
     return MismatchError(sentences(head, *report.lines(), fitting, f"If this is meant, pass {ways}."), report)

@@ -39,6 +39,8 @@ def offer(model: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Weight
         if differing.keys().isdisjoint(tensors):
             message = f"{type(model).__name__} could not load {weights.where} in its own way: {error}"
             raise CheckpointError(message) from error
+        for slot in places.values():
+            slot.put(slot.tensor)  # torch stops nowhere: it has assigned all that fits
         fitting = {key: tensor for key, tensor in tensors.items() if key not in differing}
         return _without(offer(model, fitting, weights, in_place=in_place), {**refused, **differing})
     refused |= _silently_changed(model, places)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from nameplate_config import OnlyWhen, PreTrainedConfig, Problem, Tiny
+from nameplate_config.wording import listed
 
 Depth = Annotated[int, Ge(1), Tiny(1, 2)]
 """Blocks in one stage."""
@@ -73,6 +74,6 @@ class ResnetConfig(PreTrainedConfig):
             yield Problem(
                 "id2label",
                 f"one label for each of the {self.num_classes} classes",
-                f"{len(self.id2label)} labels",
+                f"labels for {listed(sorted(self.id2label))}",
                 "Give num_classes and id2label together",
             )

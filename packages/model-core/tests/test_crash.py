@@ -1,0 +1,98 @@
+"""Whatever kills a save, and whenever: the folder is the checkpoint from before or the new one."""
+
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nameplate_config import SourceNotFoundError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
+
+PROGRAM = Path(__file__).with_name("saving_process.py")
+KILLS = 25
+
+
+@pytest.fixture(scope="module")
+def program() -> dict[str, Any]:
+    """Return what the program defines."""
+    return runpy.run_path(str(PROGRAM))
+
+
+@pytest.fixture(scope="module")
+def level_in(program: dict[str, Any]) -> Callable[[Path], int]:
+    """Return the function that says which whole state a folder holds."""
+    return program["level_in"]
+
+
+def stops(base: Path, *first: str) -> list[Path]:
+    """Let a save be stopped before each of its calls, in a folder for each, and return the folders in order."""
+    subprocess.run([sys.executable, PROGRAM, "stopped", base, *first], check=True)
+    return sorted(base.iterdir(), key=lambda folder: int(folder.name))
+
+
+def test_a_save_that_is_stopped_anywhere_leaves_old_or_new(level_in: Callable[[Path], int], tmp_path: Path):
+    """Before each write, flush and rename a save may end: what is left is whole, old up to one point, then new."""
+    levels = [level_in(folder) for folder in stops(tmp_path, "1")]
+
+    assert levels == sorted(levels)
+    assert {1, 2} == set(levels)
+    assert len(levels) > 10
+
+
+def test_a_first_save_that_is_stopped_leaves_nothing_or_all(level_in: Callable[[Path], int], tmp_path: Path):
+    """In a new folder there is no checkpoint up to one point, and a whole one from there."""
+    levels = []
+    for folder in stops(tmp_path):
+        try:
+            levels.append(level_in(folder))
+        except SourceNotFoundError:
+            levels.append(0)
+
+    assert levels == sorted(levels)
+    assert {0, 2} == set(levels)
+
+
+def test_a_save_heals_what_a_stopped_one_left(program: dict[str, Any], tmp_path: Path):
+    """Wherever the one before was stopped, the next save leaves its own state."""
+    levels = []
+    for folder in stops(tmp_path, "1"):
+        program["state"](3).save_pretrained(folder)
+        levels.append(program["level_in"](folder))
+
+    assert set(levels) == {3}
+
+
+def test_a_save_that_is_killed_leaves_old_or_new(
+    program: dict[str, Any], level_in: Callable[[Path], int], tmp_path: Path
+):
+    """A process that saves two states in turn is killed again and again; each time one of the two is there, whole."""
+    program["state"](1).save_pretrained(tmp_path)
+    levels = []
+    chance = random.Random(0)  # noqa: S311 - only moments are drawn
+    with subprocess.Popen(
+        [sys.executable, PROGRAM, "killed", tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(KILLS):
+            process.stdin.write("next\n")
+            process.stdin.flush()
+            victim = int(process.stdout.readline())
+            time.sleep(chance.uniform(0, 0.03))
+            os.kill(victim, signal.SIGKILL)
+            assert process.stdout.readline() == "dead\n"
+            levels.append(level_in(tmp_path))
+        process.stdin.close()
+
+    assert set(levels) <= {1, 2}
+    assert len(levels) == KILLS
+    assert list(tmp_path.glob(".model.safetensors.*.tmp"))  # so some were killed in the middle
