@@ -166,9 +166,7 @@ def build(member: Member, folder: Path) -> tuple[Path, ...]:
     """Build sdist and wheel twice and return them, if both times the bytes are the same."""
     first, second = (build_once(member, folder / name) for name in ("first", "second"))
     if digests(first) != digests(second):
-        message = (
-            f"{member.name} does not build to the same bytes twice: {digests(first)}, {digests(second)}."
-        )
+        message = f"{member.name} does not build to the same bytes twice: {digests(first)}, {digests(second)}."
         raise RefusedError(message)
     return first
 
@@ -199,9 +197,7 @@ def keep(finished: Release) -> None:
     (ROOT / "dist").mkdir(exist_ok=True)
     for path in finished.artifacts:
         shutil.copy2(path, ROOT / "dist" / path.name)
-    print(
-        "Committed and tagged. To publish: `git push --follow-tags`, then `hatch publish` with these files."
-    )
+    print("Committed and tagged. To publish: `git push --follow-tags`, then `hatch publish` with these files.")
 
 
 def run(*command: str | os.PathLike[str], cwd: Path = ROOT) -> str:

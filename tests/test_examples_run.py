@@ -68,9 +68,7 @@ def test_a_page_runs_in_a_folder_of_its_own(checkout: pytest.Pytester) -> None:
 def test_a_page_is_a_module(checkout: pytest.Pytester) -> None:
     """Classes of a page find each other by name and can be pickled, as they could in a script."""
     define = block("class A:\n    pass\n\n\nclass B:\n    a: 'A'")
-    use = block(
-        "import pickle, typing\nassert typing.get_type_hints(B)['a'] is A is pickle.loads(pickle.dumps(A))"
-    )
+    use = block("import pickle, typing\nassert typing.get_type_hints(B)['a'] is A is pickle.loads(pickle.dumps(A))")
 
     assert outcomes(checkout, readme=define + use) == {"passed": 2}
 

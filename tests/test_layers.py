@@ -142,9 +142,7 @@ def test_imports_point_down(member: Member) -> None:
     found = [
         violation
         for file in files
-        for violation in violations(
-            file.read_text(encoding="utf-8"), file.relative_to(member.source.parent).as_posix()
-        )
+        for violation in violations(file.read_text(encoding="utf-8"), file.relative_to(member.source.parent).as_posix())
     ]
 
     assert files, "there is nothing to walk"
@@ -225,9 +223,7 @@ def test_dunder_names_are_free() -> None:
         ("nameplate_config/_source.py", "huggingface_hub"),
     ],
 )
-@pytest.mark.parametrize(
-    "form", ["import {}", "from {}.x import y", "try:\n    import {}\nfinally:\n    pass"]
-)
+@pytest.mark.parametrize("form", ["import {}", "from {}.x import y", "try:\n    import {}\nfinally:\n    pass"])
 def test_a_third_party_at_another_door_is_reported(room: str, third_party: str, form: str) -> None:
     """The probe sees a module-level import of a third party that belongs to another layer."""
     (found,) = violations(form.format(third_party), room)

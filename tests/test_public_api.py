@@ -28,9 +28,7 @@ def broken_names(package: str) -> list[str]:
     """Return the names of `__all__` that are listed twice, private or not there."""
     module = importlib.import_module(package)
     names = public_names(package)
-    return [
-        name for name in names if names.count(name) > 1 or name.startswith("_") or not hasattr(module, name)
-    ]
+    return [name for name in names if names.count(name) > 1 or name.startswith("_") or not hasattr(module, name)]
 
 
 def text_of(names: list[str]) -> str:

@@ -1,23 +1,88 @@
-from typing import assert_type
-from nameplate_config import PreTrainedConfig
-from nameplate_model import PreTrainedModel, LoadReport
+"""What a type checker sees: nothing here runs; `hatch run types` reads it."""  # noqa: INP001 - no package
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, assert_type
+
+import torch
+from torch import nn
+
+from nameplate_config import NameplateError, PreTrainedConfig
+from nameplate_model import LoadReport, Mismatch, MismatchError, PreTrainedModel, SaveError
 
 
 class LineConfig(PreTrainedConfig):
+    """A config with a typed field."""
+
     model_type = "line"
     width: int = 3
 
 
 class Line(PreTrainedModel):
+    """A model that narrows its config."""
+
+    config: LineConfig
+
     def __init__(self, config: LineConfig) -> None:
         super().__init__(config)
+        self.linear = nn.Linear(config.width, 1)
 
 
-def f(flag: bool) -> None:
-    m = Line(LineConfig())
-    assert_type(m, Line)
-    Line(3)
-    Line()
-    assert_type(Line.from_pretrained("x"), Line)
-    assert_type(Line.from_pretrained("x", output_loading_info=True), tuple[Line, LoadReport])
-    assert_type(Line.from_pretrained("x", output_loading_info=flag), Line | tuple[Line, LoadReport])
+class LongLine(Line):
+    """A subclass that inherits the constructor."""
+
+
+def check_construction(config: LineConfig) -> None:
+    """A constructor returns its class, and its arguments are checked."""
+    assert_type(Line(config), Line)
+    assert_type(LongLine(config=config), LongLine)
+    assert_type(Line.from_config(config), Line)
+    Line(3)  # pyrefly: ignore[bad-argument-type]
+    Line()  # pyrefly: ignore[missing-argument]
+
+
+def check_attributes(model: Line) -> None:
+    """A model is a torch module with a config, a report and a count."""
+    module: nn.Module = model
+    assert_type(module.training, bool)
+    assert_type(model.config, LineConfig)
+    assert_type(model.config.width, int)
+    assert_type(model.load_report, LoadReport | None)
+    assert_type(model.num_parameters(only_trainable=True), int)
+
+
+def check_loading(folder: Path, *, flag: bool) -> None:
+    """A load returns the class, and the report beside it if that is asked for."""
+    assert_type(Line.from_pretrained(folder), Line)
+    assert_type(LongLine.from_pretrained("org/line", dtype=torch.bfloat16, width=4), LongLine)
+    assert_type(Line.from_pretrained(folder, output_loading_info=False), Line)
+    assert_type(Line.from_pretrained(folder, output_loading_info=True), tuple[Line, LoadReport])
+    assert_type(Line.from_pretrained(folder, output_loading_info=flag), Line | tuple[Line, LoadReport])
+    Line.from_pretrained(3)  # pyrefly: ignore[bad-argument-type]
+
+
+def check_saving(model: Line, folder: Path) -> None:
+    """A folder is a path or a text."""
+    assert_type(model.save_pretrained(folder), None)
+    model.save_pretrained("line")
+    model.save_pretrained(3)  # pyrefly: ignore[bad-argument-type]
+
+
+def check_report(report: LoadReport) -> None:
+    """A report is a typed record that cannot be changed, and a mapping of Transformers' keys."""
+    assert_type(report.missing, tuple[str, ...])
+    assert_type(report.mismatched, tuple[Mismatch, ...])
+    assert_type(report.exact, bool)
+    assert_type(report.built_for_real, str | None)
+    assert_type(report.keys(), Iterator[str])
+    assert_type(dict(report), dict[str, Any])
+    report.missing = ()  # pyrefly: ignore[read-only]
+
+
+def check_errors(error: MismatchError) -> None:
+    """The error tree can be caught at any level, by our name or by the builtin's."""
+    root: NameplateError = error
+    builtin: RuntimeError = error
+    system: type[OSError] = SaveError
+    assert_type(error.report, LoadReport | None)
+    print(root, builtin, system)  # noqa: T201 - so that they are used

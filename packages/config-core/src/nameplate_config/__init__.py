@@ -6,6 +6,7 @@ from nameplate_config._config import fields as fields
 from nameplate_config._config import refuse_unknown_fields as refuse_unknown_fields
 from nameplate_config._fields import MISSING as MISSING
 from nameplate_config._fields import Field as Field
+from nameplate_config._nested import NestedConfig as _NestedConfig  # noqa: F401 - nested configs become fields
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
 from nameplate_config._source import Source as Source
 from nameplate_config._source import open_source as open_source

@@ -9,12 +9,11 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Literal, Self, dataclass_transform, overload
 
 from nameplate_config._arguments import ANYTHING, DERIVED, arguments, check_unknown, restored, stored
-from nameplate_config._codec import extend_codecs
 from nameplate_config._fields import Field, Schema, problems_error, schema_of
-from nameplate_config._scalars import Codec, InvalidValueError, Site
+from nameplate_config._scalars import InvalidValueError, Site
 from nameplate_config._source import Source, open_source, split_options
 from nameplate_config.errors import ConfigError, NameplateError, Problem, UnknownOptionError
 from nameplate_config.files import make_folder, replace_file
@@ -332,6 +331,18 @@ class PreTrainedConfig(metaclass=ConfigMeta):
     def _encoded_extras(self) -> dict[str, JSONValue]:
         return {name: ANYTHING.encode(value) for name, value in self._extras.items()}
 
+    @overload
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], *, return_unused_kwargs: Literal[True], **overrides: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
+
+    @overload
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], *, return_unused_kwargs: Literal[False] = False, **overrides: Any
+    ) -> Self: ...
+
     @classmethod
     def from_dict(
         cls, values: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
@@ -361,6 +372,18 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         unused = {name: value for name, value in overrides.items() if name not in known}
         given |= stored(cls._schema, cls.model_type, known, "")
         return cls._build(given, from_file=True, where=where), unused
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls, source: StrPath | Source, *, return_unused_kwargs: Literal[True], **kwargs: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls, source: StrPath | Source, *, return_unused_kwargs: Literal[False] = False, **kwargs: Any
+    ) -> Self: ...
 
     @classmethod
     def from_pretrained(
@@ -445,50 +468,3 @@ def config_from_values(
 def refuse_unknown_fields(config_class: type[PreTrainedConfig], names: Iterable[str]) -> None:
     """Raise `UnknownOptionError`, with the nearest name that exists, for the first name that is no field."""
     config_class._schema.refuse_unknown(list(names))  # noqa: SLF001 - the same room
-
-
-class _NestedConfig:
-    """The codec of a field that is itself a config: an instance is copied, a dict is read."""
-
-    def __init__(self, kind: type[PreTrainedConfig]) -> None:
-        self._kind = kind
-        self.expected = f"a {kind.__name__}"
-
-    def convert(self, value: Any, site: Site) -> PreTrainedConfig:
-        if type(value) is self._kind:
-            value = value.to_dict()
-        elif isinstance(value, PreTrainedConfig):
-            hint = f"Annotate the field with {type(value).__name__}, or it could not be restored."
-            raise site.refuse(self.expected, value, hint)
-        elif not isinstance(value, dict):
-            raise site.refuse(self.expected, value)
-        elif not site.from_file:
-            self._refuse_unknown(value, site)
-        try:
-            config, _ = self._kind._read(value, {}, "")  # noqa: SLF001 - a config reads its nested ones
-        except ConfigError as error:
-            raise InvalidValueError(
-                *(Problem(f"{site.path}.{p.path}", p.expected, p.found, p.hint) for p in error.problems)
-            ) from None
-        return config
-
-    def _refuse_unknown(self, value: Mapping[str, Any], site: Site) -> None:
-        schema = self._kind._schema  # noqa: SLF001 - the same room
-        unknown = [name for name in value if not schema.knows(name) and name not in {"model_type", DERIVED}]
-        if unknown and not schema.open:
-            names = schema.known_names()
-            problems = (
-                Problem(f"{site.path}.{name}", f"a field of {schema.owner}", "", did_you_mean(name, names))
-                for name in unknown
-            )
-            raise InvalidValueError(*problems)
-
-    def encode(self, value: PreTrainedConfig) -> JSONValue:
-        return value.to_dict()
-
-
-def _nested(annotation: type) -> Codec | None:
-    return _NestedConfig(annotation) if issubclass(annotation, PreTrainedConfig) else None
-
-
-extend_codecs(_nested)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from nameplate_config import Source, SourceNotFoundError
+from nameplate_config import Source, SourceNotFoundError, UnsafePathError
 from nameplate_config.files import member, open_regular, read_file
 from nameplate_config.record import WEIGHTS_NAME
 from nameplate_config.strict_json import parse_object
@@ -118,9 +118,12 @@ def _open_shards(source: Source) -> Weights:
         raise ShardError(message)
     opened: dict[str, WeightFile] = {}
     for shard in sorted(set(weight_map.values())):
-        member(Path(), shard)  # a name that could leave the folder is refused before anything is opened
         try:
+            member(source.folder or Path(), shard)
             opened[shard] = WeightFile(source.path(shard))
+        except UnsafePathError as error:
+            message = f"{where}: {error}"
+            raise UnsafePathError(message) from error
         except SourceNotFoundError as error:
             message = f"{where} names the file {shard!r}, which is not there. {error}"
             raise ShardError(message) from error
