@@ -163,7 +163,18 @@ class Tied(Box):
         self.again = self.one
 
 
-@pytest.mark.parametrize("pair", [("one.weight", "two.weight"), ("left", "right"), ("one.bias", "again.bias")])
+PAIRS = [("one.weight", "two.weight"), ("left", "right"), ("one.bias", "again.bias")]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_skeleton_has_ties(pair: tuple[str, str]):
+    """A parameter in two places is one piece of metadata, though it was registered twice."""
+    model = build_skeleton(lambda: Tied(BoxConfig())).model
+
+    assert model.get_parameter(pair[0]) is model.get_parameter(pair[1])
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 def test_ties_survive(pair: tuple[str, str], tmp_path: Path):
     """A parameter in two places is one object after a load, undeclared, however the tie was made."""
     model = saved(Tied, tmp_path)
@@ -189,6 +200,7 @@ class Marked(Box):
         super().__init__(config)
         self.frozen = nn.Linear(4, 4)
         self.frozen.requires_grad_(False)
+        self.constant = nn.Parameter(torch.zeros(4), requires_grad=False)
         self.free = nn.Parameter(torch.zeros(4))
         self.free.no_weight_decay = True
         marked = nn.Parameter(torch.zeros(4))
@@ -202,6 +214,7 @@ def test_frozen_parameters_stay_frozen(tmp_path: Path):
     loaded = Marked.from_pretrained(tmp_path)
 
     assert {name: p.requires_grad for name, p in loaded.named_parameters()} == {
+        "constant": False,
         "free": True,
         "marked": True,
         "frozen.weight": False,

@@ -1,4 +1,4 @@
-"""Whatever kills a save, and whenever: the folder is the checkpoint from before or the new one."""
+"""Whatever kills a save, and whenever, and whoever loads meanwhile: it is the checkpoint from before or the new one."""
 
 import os
 import random
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nameplate_config import SourceNotFoundError
+from nameplate_model import CheckpointError, _model
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
 
@@ -96,3 +97,45 @@ def test_a_save_that_is_killed_leaves_old_or_new(
     assert set(levels) <= {1, 2}
     assert len(levels) == KILLS
     assert list(tmp_path.glob(".model.safetensors.*.tmp"))  # so some were killed in the middle
+
+
+# ---- somebody else saves
+
+
+@pytest.fixture
+def save_between(program: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
+    """Return a function after which so many loads find state 2 saved between their reading of config and weights."""
+
+    def arrange(times: int) -> None:
+        left = iter(range(times))
+        real = _model.open_weights
+
+        def open_weights(source: Any) -> Any:
+            if next(left, None) is not None:
+                program["state"](2).save_pretrained(tmp_path)
+            return real(source)
+
+        monkeypatch.setattr(_model, "open_weights", open_weights)
+
+    return arrange
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_load_during_a_save_is_of_one_state(
+    times: int, save_between: Callable[[int], None], program: dict[str, Any], tmp_path: Path
+):
+    """Where a save comes between the reading of config and weights, the load starts anew."""
+    program["state"](1).save_pretrained(tmp_path)
+    save_between(times)
+
+    assert program["level_in"](tmp_path) == 2
+
+
+def test_a_load_does_not_try_for_ever(save_between: Callable[[int], None], program: dict[str, Any], tmp_path: Path):
+    """Where every try finds another save, the load gives up with an error."""
+    program["state"](1).save_pretrained(tmp_path)
+    save_between(1000)
+    with pytest.raises(CheckpointError) as caught:
+        program["level_in"](tmp_path)
+
+    assert str(caught.value) == f"'{tmp_path}' is being saved again and again. Load it when that is done."

@@ -226,7 +226,7 @@ def test_a_missing_key_is_an_error(tmp_path: Path):
     assert str(error) == (
         f"{tmp_path / 'model.safetensors'} does not fit Body; no model is returned.\n"
         "  missing from the file: linear.bias\n"
-        "  Tensors that fit: 6.\n"
+        "  6 tensors fit.\n"
         "  If this is meant, pass allow_missing=[…]."
     )
     assert error.report == LoadReport(
@@ -243,7 +243,7 @@ def test_an_unexpected_key_is_an_error(tmp_path: Path):
     assert str(error) == (
         f"{tmp_path / 'model.safetensors'} does not fit Body; no model is returned.\n"
         "  in the file only: tail.bias\n"
-        "  Tensors that fit: 7.\n"
+        "  7 tensors fit.\n"
         "  If this is meant, pass allow_unexpected=[…]."
     )
     assert error.report is not None
@@ -259,7 +259,7 @@ def test_another_shape_is_an_error(tmp_path: Path):
     assert str(error) == (
         f"{tmp_path / 'model.safetensors'} does not fit Body; no model is returned.\n"
         "  different: linear.bias (expected (4,), found (7,))\n"
-        "  Tensors that fit: 6.\n"
+        "  6 tensors fit.\n"
         "  If this is meant, pass ignore_mismatched_sizes=True."
     )
     assert error.report is not None
@@ -289,7 +289,7 @@ def test_one_error_has_every_difference(tmp_path: Path):
         "norm.running_var\n"
         "  in the file only: extra.0, extra.1, extra.2, extra.3, extra.4 and 2 more\n"
         "  different: linear.bias (expected (4,), found (7,))\n"
-        "  Tensors that fit: 1.\n"
+        "  1 tensors fit.\n"
         "  If this is meant, pass allow_missing=[…] and allow_unexpected=[…] and ignore_mismatched_sizes=True."
     )
     assert error.report is not None
@@ -773,7 +773,7 @@ def test_both_roads_refuse_alike(slow: Callable[[Any], None], tmp_path: Path):
         "  in the file only: tail\n"
         "  different: sized.bias (expected (3,) torch.float32, found (3,) torch.int64), "
         "sized.weight (expected (3, 4), found (2, 2))\n"
-        "  Tensors that fit: 3.\n"
+        "  3 tensors fit.\n"
         "  If this is meant, pass allow_missing=[…] and allow_unexpected=[…] and ignore_mismatched_sizes=True."
     )
 

@@ -114,18 +114,17 @@ class MappingCodec:
 
     def _converted_key(self, key: Any, site: Site) -> Any:
         """Convert a key; one that is no text is written as its JSON, in exactly one way."""
-        try:
-            return self.key.convert(key, site)
-        except InvalidValueError:
-            if site.from_file and isinstance(key, str):
-                with suppress(ValueError, RecursionError, InvalidValueError):
-                    converted = self.key.convert(json.loads(key), site)
-                    if self._key_text(converted) == key:
-                        return converted
-            raise
+        if site.from_file and isinstance(key, str) and self.key is not _TEXT:
+            with suppress(ValueError, RecursionError, InvalidValueError):
+                converted = self.key.convert(json.loads(key), site)
+                if self._key_text(converted) == key:
+                    return converted
+        return self.key.convert(key, site)
 
     def _key_text(self, key: Any) -> str:
         encoded = self.key.encode(key)
+        if type(encoded) is int:
+            return str(encoded)  # as below, but there may be thousands
         return encoded if isinstance(encoded, str) else json.dumps(encoded)
 
     def encode(self, value: dict[Any, Any]) -> JSONValue:

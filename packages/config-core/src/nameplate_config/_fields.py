@@ -118,7 +118,7 @@ class Schema:
         """Yield what is wrong with the values of a config, whose containers may have been changed in place."""
         for name, field in self.fields.items():
             try:
-                field.convert(values[name])
+                field.convert(values[name], from_file=True)  # which need not ask what a file would make of it
             except InvalidValueError as error:
                 yield from error.problems
 

@@ -232,5 +232,5 @@ def _refusal(report: LoadReport, where: str) -> MismatchError:
     }
     ways = " and ".join(way for way, needed in relaxed.items() if needed)
     head = f"{where} does not fit {report.model}; no model is returned."
-    fitting = f"Tensors that fit: {len(report.loaded)}."
+    fitting = f"{len(report.loaded)} tensors fit."
     return MismatchError(sentences(head, *report.lines(), fitting, f"If this is meant, pass {ways}."), report)

@@ -30,7 +30,8 @@ from nameplate_model._construct import is_deferred
 from nameplate_model._load import Placement, Policy, load
 from nameplate_model._report import LoadReport
 from nameplate_model._save import save_checkpoint
-from nameplate_model._weights import open_weights
+from nameplate_model._weights import Weights, open_weights, stamp
+from nameplate_model.errors import CheckpointError
 
 LOAD_OPTIONS = frozenset(
     {
@@ -45,6 +46,9 @@ LOAD_OPTIONS = frozenset(
     }
 )
 """The names of the options of `PreTrainedModel.from_pretrained` that are not about the source."""
+
+_MOST_TRIES = 20
+"""How often a load starts anew because somebody saved between its reading of the config and of the weights."""
 
 _T = TypeVar("_T")
 
@@ -203,11 +207,11 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
         hub, options, overrides = _split(cls, kwargs)
         opened = open_source(source, **hub)
         given = options.pop("config", None)
-        config = _read_config(cls, opened, overrides) if given is None else given
+        config, weights = _read(cls, opened, overrides) if given is None else (given, open_weights(opened))
         placement = Placement(_device(options.pop("device", None)), _dtype(options.pop("dtype", None)))
         saved_by = config.architectures if given is None else _saved_by(opened)
         policy = Policy(head_prefixes=_transferable(cls, saved_by), **options)
-        built, report = load(partial(cls, config), open_weights(opened), policy, placement, opened.name)
+        built, report = load(partial(cls, config), weights, policy, placement, opened.name)
         model = cast("Self", built)
         model.load_report = report
         model.eval()
@@ -232,9 +236,17 @@ def _split(cls: type[PreTrainedModel], kwargs: Mapping[str, Any]) -> tuple[Any, 
     return hub, options, rest
 
 
-def _read_config(cls: type[PreTrainedModel], source: Source, overrides: dict[str, Any]) -> PreTrainedConfig:
+def _read(cls: type[PreTrainedModel], source: Source, overrides: dict[str, Any]) -> tuple[PreTrainedConfig, Weights]:
+    """Read the config and open the weights of one and the same save, whoever saves into the folder meanwhile."""
     config_class = cls.config_class or PreTrainedConfig
-    return cast("PreTrainedConfig", config_class.from_pretrained(source, **overrides))
+    for _ in range(_MOST_TRIES):
+        before = stamp(source)
+        config = cast("PreTrainedConfig", config_class.from_pretrained(source, **overrides))
+        weights = open_weights(source)
+        if stamp(source) == before:
+            return config, weights
+    message = f"{source.name!r} is being saved again and again. Load it when that is done."
+    raise CheckpointError(message)
 
 
 def _saved_by(source: Source) -> Any:

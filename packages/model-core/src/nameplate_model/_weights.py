@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from nameplate_config import Source, SourceNotFoundError, UnsafePathError
 from nameplate_config.files import member, open_regular, read_file
-from nameplate_config.record import WEIGHTS_NAME
+from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME
 from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import listed, sentences, shown
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
@@ -29,6 +29,7 @@ ALIGNMENT = 64
 """Where tensors start in memory that torch allocates, in bytes. Kernels treat the odd ends of a tensor differently,
 so the same weights elsewhere can give another last bit; a mapped tensor off this grid is therefore copied."""
 
+_DECISIVE = (WEIGHTS_NAME, INDEX_NAME, CONFIG_NAME)
 _LARGEST_INDEX = 64 << 20
 _MOST_TENSORS = 1_000_000
 
@@ -106,6 +107,19 @@ def open_weights(source: Source) -> Weights:
         )
         raise AmbiguousCheckpointError(message)
     return Weights(source.where(WEIGHTS_NAME), dict.fromkeys(file.names, file), _tied(file))
+
+
+def stamp(source: Source) -> list[tuple[int, ...] | None]:
+    """Return what differs if a file that decides about a folder's checkpoint was replaced since the last stamp."""
+    return [] if source.folder is None else [_identity(source.folder / name) for name in _DECISIVE]
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _open_shards(source: Source) -> Weights:
