@@ -7,7 +7,7 @@ from nameplate_conformance.law import Evidence, law, require
 
 @law("D02", "moving keeps every bit", level=5, needs=["S01"], per_device=True)
 def moving_keeps_every_bit(case: Case, evidence: Evidence) -> None:
-    """A model moved to the device and back to the host has the bits that it had: moving is transport, not arithmetic."""
+    """A model moved to the device and back to the host has the bits that it had: moving is no arithmetic."""
     model = case.poisoned()
     before = state_bits(model)
     moved = model.to(case.device).to("cpu")
