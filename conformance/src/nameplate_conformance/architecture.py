@@ -111,7 +111,7 @@ def registered(model_type: str) -> Architecture:
     models: dict[str, type[PreTrainedModel] | str] = {}
     for auto_class in auto_classes().values():
         try:
-            models[auto_class.__name__] = auto_class.model_class(config_class())
+            models[auto_class.__name__] = auto_class.model_class_of(config_class)
         except UnknownArchitectureError:
             continue
     if not models:

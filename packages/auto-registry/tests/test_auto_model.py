@@ -528,3 +528,9 @@ def test_registering_and_resolving_configs_imports_no_torch(tmp_path: Path) -> N
 
     assert probe.returncode == 0, probe.stderr
     assert {"torch", "numpy", "huggingface_hub"}.isdisjoint(probe.stdout.split())
+
+
+def test_registering_with_the_base_is_refused():
+    """AutoClass itself serves no task, and says with what to register instead."""
+    with pytest.raises(RegistryError, match=r"AutoClass is the base of Auto classes; register .* such as AutoModel\."):
+        AutoClass.register(PreTrainedConfig, PreTrainedModel)

@@ -19,6 +19,10 @@ V = TypeVar("V")
 Decorated = TypeVar("Decorated")
 
 
+_DECORATED: Any = object()
+"""Stands for a value that is still to be decorated; None may be a value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What stands under a name, and where it came from.
@@ -101,7 +105,7 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
     def register(self, name: K, value: V | str, *, exist_ok: bool = False) -> None: ...
 
     def register(
-        self, name: K, value: V | str | None = None, *, exist_ok: bool = False
+        self, name: K, value: V | str = _DECORATED, *, exist_ok: bool = False
     ) -> Callable[[Decorated], Decorated] | None:
         """Register a value, or a lazy ``"package.module:Name"``, under a name; without a value, decorate one.
 
@@ -116,7 +120,7 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
             DuplicateRegistrationError: If the name stands for something else and *exist_ok* is false.
             RegistryError: If the name and the value contradict each other. Nothing is changed then.
         """
-        if value is None:
+        if value is _DECORATED:
             return lambda decorated: self._register_decorated(name, decorated, exist_ok=exist_ok)
         if not isinstance(value, str):
             self._check(name, value)

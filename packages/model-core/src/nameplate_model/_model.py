@@ -227,13 +227,19 @@ def _split(cls: type[PreTrainedModel], kwargs: Mapping[str, Any]) -> tuple[Any, 
     names = [field.name for field in fields(config_class)] + list(config_class.attribute_map)
     for name in rest:
         if name not in names or "config" in options:
-            known = [*LOAD_OPTIONS, *HUB_OPTIONS, *([] if "config" in options else names)]
-            message = sentences(
-                f"{cls.__name__}.from_pretrained has no option {name!r}.",
-                did_you_mean(name, known) or f"Its options are: {', '.join(sorted(LOAD_OPTIONS))}.",
-            )
-            raise UnknownOptionError(message)
+            raise _unknown_option(cls, name, names)
     return hub, options, rest
+
+
+def _unknown_option(cls: type[PreTrainedModel], name: str, field_names: Sequence[str]) -> UnknownOptionError:
+    if name in field_names:
+        return UnknownOptionError(f"{name!r} is a field of the config that is given; change it there.")
+    message = sentences(
+        f"{cls.__name__}.from_pretrained has no option {name!r}.",
+        did_you_mean(name, [*LOAD_OPTIONS, *HUB_OPTIONS, *field_names])
+        or f"Its options are: {', '.join(sorted(LOAD_OPTIONS))}.",
+    )
+    return UnknownOptionError(message)
 
 
 def _read(cls: type[PreTrainedModel], source: Source, overrides: dict[str, Any]) -> tuple[PreTrainedConfig, Weights]:
