@@ -145,116 +145,6 @@ class AutoClass:
         raise _no_model(cls, config_class)
 
     @classmethod
-    def from_config(cls, config: Any, /) -> Any:
-        """Return a model with freshly initialised weights."""
-        ...
-
-
-ModelClass = type[Any]
-Decorated = TypeVar("Decorated", bound=type[Any])
-
-
-def _check_model(config_class: Any, value: Any) -> None:
-    if not isinstance(config_class, type) or not issubclass(config_class, PreTrainedConfig):
-        message = f"models are registered for a config class, found {shown(config_class)}."
-        raise InconsistentRegistrationError(message)
-    own = getattr(value, "config_class", None)
-    if not isinstance(value, type) or own is None:
-        message = f"{shown(value)} has no config_class, so it cannot be registered as a model class."
-        raise InconsistentRegistrationError(message)
-    if not issubclass(config_class, own):
-        message = sentences(
-            f"{value.__name__} is built from {own.__name__}, but it is being registered for {config_class.__name__}.",
-            "Register it for its own config class.",
-        )
-        raise InconsistentRegistrationError(message)
-
-
-_FOR_THE_MODEL = ("dtype",)
-"""Fields of every config that an argument of `from_pretrained` does not mean: it says how to load the weights."""
-
-
-class AutoClass:
-    """Finds the model class for one task by the config of a checkpoint. Subclass it for a task of your own.
-
-    Example:
-        >>> class AutoModelForCounting(AutoClass):
-        ...     '''Models that count objects.'''
-        >>> AutoModelForCounting.model_mapping
-        <Registry of 0 AutoModelForCounting entries>
-    """
-
-    model_mapping: ClassVar[Registry[type[PreTrainedConfig], ModelClass]]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.model_mapping = Registry(cls.__name__, check=_check_model)
-
-    def __new__(cls) -> NoReturn:
-        """Refuse: Auto classes only have class methods."""
-        message = f"{cls.__name__} is not instantiated; call from_pretrained(source) or from_config(config)."
-        raise RegistryError(message)
-
-    @overload
-    @classmethod
-    def register(
-        cls, config_class: type[PreTrainedConfig], *, exist_ok: bool = False
-    ) -> Callable[[Decorated], Decorated]: ...
-
-    @overload
-    @classmethod
-    def register(
-        cls, config_class: type[PreTrainedConfig], model_class: ModelClass | str, *, exist_ok: bool = False
-    ) -> None: ...
-
-    @classmethod
-    def register(
-        cls,
-        config_class: type[PreTrainedConfig],
-        model_class: ModelClass | str | None = None,
-        *,
-        exist_ok: bool = False,
-    ) -> Callable[[Decorated], Decorated] | None:
-        """Register the model class of a config class for this task; without a model class, decorate one.
-
-        Raises:
-            DuplicateRegistrationError: If another model class is registered and *exist_ok* is false.
-            InconsistentRegistrationError: If the model is built from another config class.
-        """
-        if model_class is None:
-            return cls.model_mapping.register(config_class, exist_ok=exist_ok)
-        cls.model_mapping.register(config_class, model_class, exist_ok=exist_ok)
-        return None
-
-    @classmethod
-    def unregister(cls, config_class: type[PreTrainedConfig]) -> None:
-        """Remove the explicit registration of a config class.
-
-        Raises:
-            UnknownModelTypeError: If there is none.
-        """
-        cls.model_mapping.unregister(config_class)
-
-    @classmethod
-    def model_class(cls, config: PreTrainedConfig | type[PreTrainedConfig]) -> ModelClass:
-        """Return the model class for a config, or for its class: the one registered for that, else for a base of it.
-
-        Raises:
-            UnknownArchitectureError: If there is none.
-        """
-        kind = config if isinstance(config, type) else type(config)
-        if not issubclass(kind, PreTrainedConfig):
-            message = f"{cls.__name__} finds a model class by a config, found {shown(config)}."
-            raise UnknownArchitectureError(message)
-        for config_class in _lineage(kind):
-            if config_class in cls.model_mapping:
-                return cls.model_mapping[config_class]
-            announced = _announced(config_class, cls.__name__)
-            if announced is not None:
-                return announced
-        raise _no_model(cls, kind)
-
-    @classmethod
     def from_config(cls, config: PreTrainedConfig) -> Any:
         """Return a model with freshly initialised weights.
 
@@ -308,12 +198,10 @@ def _announced(config_class: type[PreTrainedConfig], auto_class: str) -> ModelCl
 
 
 def _no_model(auto_class: type[AutoClass], config_class: type[PreTrainedConfig]) -> UnknownArchitectureError:
-    heads = [
-        each.__name__ for each in _auto_classes(AutoClass) if each is not auto_class and _serves(each, config_class)
-    ]
-    known = (
-        f"model_type {config_class.model_type!r}" if config_class.model_type in CONFIG_MAPPING else "This config class"
-    )
+    others = [each for each in _auto_classes(AutoClass) if each is not auto_class]
+    heads = [each.__name__ for each in others if _serves(each, config_class)]
+    name = config_class.model_type
+    known = f"model_type {name!r}" if name in CONFIG_MAPPING else "This config class"
     message = sentences(
         f"{auto_class.__name__} has no model class for {config_class.__name__}.",
         f"{known} has one for: {listed(heads)}.",
