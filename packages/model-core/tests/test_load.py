@@ -564,7 +564,7 @@ def test_something_else_passed_as_config_is_an_error(config: Any, tmp_path: Path
 def test_a_config_and_a_field_exclude_each_other(tmp_path: Path):
     """With a config there is nothing to override."""
     saved(Body, tmp_path)
-    with pytest.raises(UnknownOptionError, match=r"^Body.from_pretrained has no option 'width'\."):
+    with pytest.raises(UnknownOptionError, match=r"^'width' is a field of the config that is given; change it there\."):
         Body.from_pretrained(tmp_path, config=NetConfig(), width=4)
 
 
