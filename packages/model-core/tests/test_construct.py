@@ -335,6 +335,21 @@ def test_a_second_reference_sees_the_loaded_values(
     assert torch.equal(find(loaded), find(model).to(dtype))
 
 
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_a_second_reference_sees_what_a_hooked_model_loads(dtype: torch.dtype | None, tmp_path: Path):
+    """The same holds where a load hook makes the model be loaded through torch's own way."""
+
+    def extra(model: Any) -> None:
+        keeps_a_list(model)
+        model.register_load_state_dict_post_hook(lambda _module, _keys: None)
+
+    model = saved(real_class(extra), tmp_path)
+    loaded = type(model).from_pretrained(tmp_path, dtype=dtype)
+
+    assert loaded.kept[0] is loaded.linear.weight
+    assert torch.equal(loaded.kept[0], model.kept[0].to(dtype))
+
+
 def test_a_view_of_a_parameter_sees_the_loaded_values(tmp_path: Path):
     """An attribute that is a view of a parameter is one after a load."""
 

@@ -582,6 +582,23 @@ def test_a_dtype_is_given_to_floating_tensors_only(tmp_path: Path):
     }
 
 
+def test_a_dtype_is_given_to_what_no_file_holds(tmp_path: Path):
+    """Buffers that the constructor computed, and parameters that the file lacks, get the dtype as well."""
+
+    class Hiding(Body):
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            self.register_buffer("steps", torch.arange(3.0), persistent=False)
+            self.register_buffer("indices", torch.arange(3), persistent=False)
+
+    saved(Hiding, tmp_path)
+    rewrite(tmp_path, without("linear.bias"))
+    loaded = Hiding.from_pretrained(tmp_path, dtype=torch.float16, allow_missing="linear.bias")
+
+    assert (loaded.steps.dtype, loaded.indices.dtype) == (torch.float16, torch.int64)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float16}
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "torch.bfloat16", torch.bfloat16])
 def test_a_dtype_may_be_a_text(dtype: Any, tmp_path: Path):
     """A dtype is torch's, or its name."""
@@ -779,6 +796,22 @@ def test_both_roads_refuse_alike(slow: Callable[[Any], None], tmp_path: Path):
 
 
 @pytest.mark.parametrize("slow", SLOW.values(), ids=list(SLOW))
+def test_both_roads_refuse_integers_for_floats(slow: Callable[[Any], None], tmp_path: Path):
+    """A buffer of another kind of dtype, which torch would take without a word, does not fit on either road."""
+
+    def buffered(module: Any) -> None:
+        slow(module)
+        module.register_buffer("level", torch.zeros(2))
+
+    saved(slow_class(buffered), tmp_path)
+    rewrite(tmp_path, lambda tensors: {**tensors, "level": torch.ones(2, dtype=torch.int64)})
+    report = refusal(tmp_path, slow_class(buffered)).report
+
+    assert report is not None
+    assert report.mismatched == (Mismatch("level", "(2,) torch.float32", "(2,) torch.int64"),)
+
+
+@pytest.mark.parametrize("slow", SLOW.values(), ids=list(SLOW))
 def test_both_roads_initialise_alike(slow: Callable[[Any], None], tmp_path: Path):
     """What the file lacks has the values of a plain construction on either road, and the tie is kept."""
     model = saved(slow_class(slow), tmp_path)
@@ -800,6 +833,22 @@ def test_both_roads_initialise_alike(slow: Callable[[Any], None], tmp_path: Path
     assert torch.equal(loaded.sized.weight, plain.sized.weight)
     assert loaded.one.weight is loaded.two.weight
     assert torch.equal(loaded.one.weight, model.one.weight)
+
+
+@pytest.mark.parametrize("name", ["register_load_state_dict_pre_hook", "register_load_state_dict_post_hook"])
+def test_a_load_hook_runs_once(name: str, tmp_path: Path):
+    """A hook of any module runs once in a load of a file that has everything."""
+    calls = []
+
+    class Listening(Body):
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            getattr(self.norm, name)(lambda module, *_rest: calls.append(module))
+
+    saved(Listening, tmp_path)
+    loaded = Listening.from_pretrained(tmp_path)
+
+    assert calls == [loaded.norm]
 
 
 def test_a_hook_may_rename_keys(tmp_path: Path):

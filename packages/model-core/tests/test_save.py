@@ -201,6 +201,15 @@ def test_a_tie_of_one_instance_comes_back(tmp_path: Path):
     assert same(loaded, model)
 
 
+def test_empty_tensors_are_not_tied(tmp_path: Path):
+    """Tensors without elements have no memory to share."""
+    model = Held(NetConfig())
+    model.one, model.two = torch.zeros(0), torch.zeros(0)
+    model.save_pretrained(tmp_path)
+
+    assert load_file(tmp_path / "model.safetensors").keys() == {"one", "two", "three"}
+
+
 @pytest.mark.parametrize("frozen_first", [False, True])
 def test_tied_tensors_keep_their_natures(*, frozen_first: bool, tmp_path: Path):
     """A parameter, a frozen one and a buffer over the same memory come back as these, over the same memory."""
