@@ -274,6 +274,21 @@ def test_overlapping_views_are_saved_by_value(tmp_path: Path):
     ]
 
 
+def test_views_from_the_same_address_are_saved_by_value(tmp_path: Path):
+    """A transposed and a shorter view start where their base does, and are other tensors all the same."""
+    model = Held(NetConfig())
+    model.one = torch.arange(4.0).reshape(2, 2)
+    model.two, model.three = model.one.T, model.one[:1]
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+
+    assert [tensors[name].tolist() for name in ("one", "two", "three")] == [
+        [[0, 1], [2, 3]],
+        [[0, 2], [1, 3]],
+        [[0, 1]],
+    ]
+
+
 def test_a_conjugate_is_not_tied_to_its_base(tmp_path: Path):
     """A lazy conjugate shares the memory of its base, but has other values."""
     model = Held(NetConfig())
