@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from nameplate_config import Source, SourceNotFoundError, UnsafePathError
-from nameplate_config.files import member, open_regular, read_file
+from nameplate_config.files import open_regular, read_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME
 from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import listed, sentences, shown
@@ -133,7 +133,6 @@ def _open_shards(source: Source) -> Weights:
     opened: dict[str, WeightFile] = {}
     for shard in sorted(set(weight_map.values())):
         try:
-            member(source.folder or Path(), shard)
             opened[shard] = WeightFile(source.path(shard))
         except UnsafePathError as error:
             message = f"{where}: {error}"
