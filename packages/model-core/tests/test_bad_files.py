@@ -285,7 +285,7 @@ def test_a_link_to_nowhere(name: str, folder: Path):
 # ---- indices
 
 
-@pytest.mark.parametrize("name", ["../net.safetensors", "/tmp/x", "a/b", "..", "C:x", "", "a\\b", "x\0"])  # noqa: S108
+@pytest.mark.parametrize("name", ["../net.safetensors", "/etc/x", "a/b", "..", "C:x", "", "a\\b", "x\0"])
 def test_an_index_that_leaves_the_folder(name: str, folder: Path):
     """A file name of the index that is a path is refused, though the file may exist."""
     write_shards(folder, **{"linear.bias": name})
