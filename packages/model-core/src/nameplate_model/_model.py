@@ -23,6 +23,7 @@ from nameplate_config import (
     fields,
     open_source,
     read_config_values,
+    split_options,
 )
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences, shown
@@ -220,9 +221,9 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
 
 def _split(cls: type[PreTrainedModel], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Split keyword arguments into options of the source, options of the load, and fields of the config."""
-    hub = {name: value for name, value in kwargs.items() if name in HUB_OPTIONS}
-    options = {name: value for name, value in kwargs.items() if name in LOAD_OPTIONS}
-    rest = {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS | LOAD_OPTIONS}
+    hub, others = split_options(kwargs)
+    options = {name: value for name, value in others.items() if name in LOAD_OPTIONS}
+    rest = {name: value for name, value in others.items() if name not in LOAD_OPTIONS}
     config_class = cls.config_class or PreTrainedConfig
     names = [field.name for field in fields(config_class)] + list(config_class.attribute_map)
     for name in rest:

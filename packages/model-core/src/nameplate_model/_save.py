@@ -15,14 +15,13 @@ from torch.nn.parameter import is_lazy
 
 from nameplate_config.files import Buffer, make_folder, read_file, replace_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
+from nameplate_config.strict_json import LARGEST_CONFIG
 from nameplate_config.wording import sentences, shown
 from nameplate_model._weights import ALIGNMENT, TIED_KEY
 from nameplate_model.errors import CheckpointError, SaveError
 
 _PAGE = 4096
 """Tensor data starts on a page, so that it can be mapped, sliced by rank and read past the page cache."""
-
-_LARGEST_CONFIG = 1 << 20
 
 _METADATA = "__metadata__"
 
@@ -66,7 +65,7 @@ def _previous(mirror: Path, config_text: str) -> bytes | None:
     """Return what `config.json` holds now, if that differs from what it is going to hold."""
     if not mirror.exists():
         return None
-    previous = read_file(mirror, limit=_LARGEST_CONFIG, too_large=CheckpointError)
+    previous = read_file(mirror, limit=LARGEST_CONFIG, too_large=CheckpointError)
     return None if previous == config_text.encode() else previous
 
 
