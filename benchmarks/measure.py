@@ -1,17 +1,18 @@
 """Measuring Python programs as whole processes, several in turn, so that a drifting machine hits all of them alike.
 
 Every sample is a fresh process. The figures are the operating system's own (CPU seconds, peak resident memory) and,
-where a program times itself, the number that it prints last. Medians are quoted; the spread says how noisy the
-machine was.
+where a program times itself, what it prints last: a number, or a JSON object of several. Medians are quoted; the
+spread says how noisy the machine was.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 ROUNDS = 9
@@ -29,12 +30,18 @@ class Sample:
         cpu: Seconds of processor time.
         memory: Peak resident memory, in bytes.
         answer: The number that the program printed last, or NaN.
+        answers: The numbers that the program printed last, if it printed several, by name.
     """
 
     wall: float
     cpu: float
     memory: float
     answer: float
+    answers: Mapping[str, float] = field(default_factory=dict)
+
+    def figure(self, name: str) -> float:
+        """Return a figure: ``wall``, ``cpu``, ``memory``, ``answer`` or one of the answers."""
+        return self.answers[name] if name in self.answers else getattr(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,17 @@ class Figures:
 
     samples: Sequence[Sample]
 
+    def answered(self, name: str) -> bool:
+        """Return whether every sample has an answer of this name."""
+        return all(name in sample.answers for sample in self.samples)
+
     def median(self, figure: str) -> float:
-        """Return the median of a figure: ``wall``, ``cpu``, ``memory`` or ``answer``."""
-        return median(getattr(sample, figure) for sample in self.samples)
+        """Return the median of a figure: ``wall``, ``cpu``, ``memory``, ``answer`` or one of the answers."""
+        return median(sample.figure(figure) for sample in self.samples)
 
     def spread(self, figure: str) -> float:
         """Return the range from the smallest to the largest sample as a share of the median: the noise."""
-        values = [getattr(sample, figure) for sample in self.samples]
+        values = [sample.figure(figure) for sample in self.samples]
         return (max(values) - min(values)) / median(values)
 
 
@@ -74,9 +85,10 @@ def run(program: str) -> Sample:
         if process.returncode:
             message = f"a benchmark failed:\n{program}\n{errors.read().decode()[-2000:]}"
             raise RuntimeError(message)
-        lines = output.read().split()
-    answer = float(lines[-1]) if lines else float("nan")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _KIB, answer)
+        lines = output.read().splitlines()
+    printed = json.loads(lines[-1]) if lines else float("nan")
+    answer, answers = (float("nan"), printed) if isinstance(printed, dict) else (float(printed), {})
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _KIB, answer, answers)
 
 
 def compare(programs: Mapping[str, str], *, rounds: int = ROUNDS) -> dict[str, Figures]:

@@ -15,7 +15,7 @@ from nameplate_config.strict_json import (
     DEEPEST,
     LARGEST_CONFIG,
     LONGEST_INTEGER,
-    MOST_KEYS,
+    CONFIG_BUDGET,
     canonical_text,
     parse_object,
     readable_text,
@@ -166,13 +166,13 @@ def test_integers_have_a_limit():
 
 def test_objects_have_a_limit():
     """An object may have so many keys and no more; the caller may set the number."""
-    data = json.dumps({str(number): 0 for number in range(MOST_KEYS)}).encode()
+    data = json.dumps({str(number): 0 for number in range(CONFIG_BUDGET.keys)}).encode()
 
-    assert len(parse_object(data, where="x")) == MOST_KEYS
+    assert len(parse_object(data, where="x")) == CONFIG_BUDGET.keys
     assert refused(data[:-1] + b', "more": 0}') == (
         "config.json has an object of 10,001 keys; at most 10,000 are read."
     )
-    assert len(parse_object(data[:-1] + b', "more": 0}', where="x", most_keys=10_001)) == 10_001
+    assert len(parse_object(data[:-1] + b', "more": 0}', where="x", budget=10_001)) == 10_001
 
 
 def test_the_caller_chooses_the_error():

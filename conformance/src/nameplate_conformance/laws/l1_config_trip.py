@@ -19,8 +19,9 @@ def config_survives_json(case: Case, evidence: Evidence) -> None:
     text = json.dumps(config.to_dict(), allow_nan=False)
     read = case.config_class.from_dict(json.loads(text))
     require(read == config, f"{config!r} came back as {read!r}")
-    for name, value in ((name, value) for name, value in vars(config).items() if not name.startswith("_")):
-        require(_same(value, getattr(read, name)), f"{name} was {value!r} and came back as {getattr(read, name)!r}")
+    for name in (name for name in vars(config) if not name.startswith("_")):
+        value, found = getattr(config, name), getattr(read, name)
+        require(_same(value, found), f"{name} was {value!r} and came back as {found!r}")
     evidence.count("values", len(config.to_dict()))
 
 

@@ -15,6 +15,7 @@ from nameplate_config import (
     PreTrainedConfig,
     Source,
     config_from_values,
+    dispatch_configs,
     open_source,
     read_config_values,
     refuse_unknown_fields,
@@ -116,6 +117,9 @@ class AutoConfig:
             return config, unused
         refuse_unknown_fields(config_class, unused)
         return config
+
+
+dispatch_configs(AutoConfig, CONFIG_MAPPING.__getitem__)
 
 
 def _config_class(values: Mapping[str, Any], where: str, *, trust_remote_code: bool) -> type[PreTrainedConfig]:

@@ -1,21 +1,28 @@
 """Typed configs that come back exactly as they went in, without torch."""
 
+from nameplate_config._codec import register_codec as register_codec
 from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
 from nameplate_config._config import config_from_values as config_from_values
 from nameplate_config._config import fields as fields
+from nameplate_config._config import given_fields as given_fields
 from nameplate_config._config import refuse_unknown_fields as refuse_unknown_fields
+from nameplate_config._dtype import DType as DType
 from nameplate_config._fields import MISSING as MISSING
 from nameplate_config._fields import Field as Field
-from nameplate_config._nested import NestedConfig as _NestedConfig  # noqa: F401 - nested configs become fields
+from nameplate_config._migrations import migrates as migrates
+from nameplate_config._nested import dispatch_configs as dispatch_configs
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
 from nameplate_config._source import Source as Source
 from nameplate_config._source import open_source as open_source
 from nameplate_config._source import split_options as split_options
 from nameplate_config.errors import ConfigError as ConfigError
 from nameplate_config.errors import ConfigFileError as ConfigFileError
+from nameplate_config.errors import FILE_CODES as FILE_CODES
+from nameplate_config.errors import FrozenConfigError as FrozenConfigError
 from nameplate_config.errors import HubError as HubError
 from nameplate_config.errors import NameplateError as NameplateError
 from nameplate_config.errors import Problem as Problem
+from nameplate_config.errors import SourceCodeError as SourceCodeError
 from nameplate_config.errors import SourceNotFoundError as SourceNotFoundError
 from nameplate_config.errors import UnknownOptionError as UnknownOptionError
 from nameplate_config.errors import UnsafePathError as UnsafePathError
@@ -24,26 +31,34 @@ from nameplate_config.typing import OnlyWhen as OnlyWhen
 from nameplate_config.typing import Tiny as Tiny
 
 __all__ = [
+    "FILE_CODES",
     "HUB_OPTIONS",
     "MISSING",
     "ConfigError",
     "ConfigFileError",
+    "DType",
     "Field",
+    "FrozenConfigError",
     "HubError",
     "NameplateError",
     "OnlyWhen",
     "PreTrainedConfig",
     "Problem",
     "Source",
+    "SourceCodeError",
     "SourceNotFoundError",
     "Tiny",
     "UnknownOptionError",
     "UnsafePathError",
     "config_from_values",
+    "dispatch_configs",
     "fields",
+    "given_fields",
+    "migrates",
     "open_source",
     "read_config_values",
     "refuse_unknown_fields",
+    "register_codec",
     "split_options",
 ]
 

@@ -1,88 +1,37 @@
-"""`PreTrainedConfig`: the base class of every config, and the metaclass that finishes its construction.
+"""`PreTrainedConfig`: the base class of every config, and the ways in which a config leaves memory and comes back.
 
-Only the life of an instance belongs here: building, assigning, comparing, turning into a dict, saving and
-loading. What a class declares is `_fields`, what a value may be `_codec`, what a file may be `strict_json`.
+Dicts, texts, files, the Hub, the schema. Its life in memory is `_instance`, what a file may be `strict_json`.
 """
 
-import copy
-import json
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
-from nameplate_config._arguments import ANYTHING, DERIVED, arguments, check_unknown, restored, stored
-from nameplate_config._fields import Field, Schema, problems_error, schema_of
-from nameplate_config._scalars import InvalidValueError, Site
+from nameplate_config._arguments import stored
+from nameplate_config._differences import differences
+from nameplate_config._dtype import DType
+from nameplate_config._fields import Field, problems_error, schema_for
+from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta
+from nameplate_config._json_schema import schema_of_class
+from nameplate_config._labels import COUNT, INVERSE, LABELS, Count, Inverse, Labels, count_in
+from nameplate_config._migrations import VERSION, migrated
+from nameplate_config._nested_parts import merged, own_part
+from nameplate_config._publish import publish
+from nameplate_config._scalars import InvalidValueError, JSONSchema
+from nameplate_config._settings import read_settings
 from nameplate_config._source import Source, open_source, split_options
-from nameplate_config.errors import ConfigError, NameplateError, Problem, UnknownOptionError
+from nameplate_config.errors import ConfigError, Problem
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config_values
 from nameplate_config.strict_json import readable_text
-from nameplate_config.typing import JSONValue, StrPath
-from nameplate_config.wording import as_code, did_you_mean, nearest, sentences, shown
+from nameplate_config.typing import PublishOptions, StrPath
+from nameplate_config.wording import shown
+
+if TYPE_CHECKING:
+    from nameplate_config._code import SourceFiles
 
 
-class _Alias:
-    """A second name for a field, from `attribute_map`."""
-
-    def __init__(self, target: str) -> None:
-        self._target = target
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else getattr(instance, self._target)
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        setattr(instance, self._target, value)
-
-
-@dataclass_transform(kw_only_default=True)
-class ConfigMeta(type):
-    """Finishes a config when the outermost `__init__` has returned, wherever it called `super().__init__`."""
-
-    model_type: str
-
-    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
-        super().__init__(name, bases, namespace)
-        cls._schema_cache: Schema | None = None
-        for alias, target in namespace.get("attribute_map", {}).items():
-            if alias not in namespace:
-                setattr(cls, alias, _Alias(target))
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Build a config from keyword arguments."""
-        if args:
-            message = f"{cls.__name__} takes keyword arguments only, found {shown(args[0])} without a name."
-            raise UnknownOptionError(message)
-        return cls._build(kwargs, from_file=False, where="")
-
-    @property
-    def _schema(cls) -> Schema:
-        # Looked up in the class itself, never inherited; built on first use, when forward references resolve.
-        schema = cls.__dict__["_schema_cache"]
-        if schema is None:
-            schema = schema_of(cls, PreTrainedConfig)
-            cls._schema_cache = schema
-        return schema
-
-    def _build(cls, values: Mapping[str, Any], *, from_file: bool, where: str) -> Any:
-        schema = cls._schema
-        values = stored(schema, cls.model_type, values, where)
-        unknown = [name for name in values if name not in schema.fields]
-        if unknown and not from_file:
-            check_unknown(schema, unknown)
-        if from_file and (schema.own or schema.open):  # an `__init__` expects what it was given when it was saved
-            values = {name: restored(schema, name, value) for name, value in values.items()}
-        config = cls.__new__(cls)  # pyrefly: ignore[no-matching-overload]  # the class's, not the metaclass's
-        object.__setattr__(config, "_extras", {})
-        object.__setattr__(config, "_ready", False)
-        if not schema.lacks(values):  # else `_finish` says so, along with every other problem
-            config._initialise(values, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
-        config._finish(values, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
-        return config
-
-
-class PreTrainedConfig(metaclass=ConfigMeta):
+class PreTrainedConfig(ConfigInstance):
     """The values that an architecture is built from, typed, checked, and the same after every round trip.
 
     Write one with annotated fields, or with a plain `__init__` whose parameters become the fields. Arguments
@@ -93,11 +42,15 @@ class PreTrainedConfig(metaclass=ConfigMeta):
 
     Attributes:
         model_type: The name under which the architecture is registered; written into every file.
+        config_version: The version of the fields; `migrates` says how files of older ones are read.
         attribute_map: Other names for fields, ``{alias: field}``. Files hold the field's own name.
+        base_config_key: Where the config of a larger model holds this one, if `model_type` does not tell.
         architectures: The model classes that the weights beside this config were saved from.
         auto_map: Where the repository's own code for Auto classes lies, ``{"AutoModel": "module.Class"}``.
-        dtype: The floating dtype of the weights as text, such as ``"bfloat16"``.
-        id2label: The label of each class index, for models that classify.
+        dtype: The dtype of the weights by name, such as ``"bfloat16"``; it equals the `torch.dtype`. Also
+            called `torch_dtype`.
+        id2label: The label of each class index, for models that classify; ``LABEL_0`` and so on if nobody
+            named them. `label2id` and `num_labels` follow from it.
 
     Example:
         >>> class BlockConfig(PreTrainedConfig):
@@ -111,180 +64,109 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         True
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_extras", "_ready")
-
-    model_type: ClassVar[str] = ""
-    attribute_map: ClassVar[dict[str, str]] = {}
+    base_config_key: ClassVar[str] = ""
 
     architectures: list[str] | None = None
     auto_map: dict[str, Any] | None = None
-    dtype: str | None = None
-    id2label: dict[int, str] | None = None
+    dtype: DType | None = None
 
-    _extras: dict[str, Any]
-    _ready: bool
+    if TYPE_CHECKING:
+        id2label: dict[int, str] = {}
+        label2id: dict[str, int] = {}
+        num_labels: int = 2
+        torch_dtype: str | None = None
+    else:
+        id2label: dict[int, str] | None = Labels()
+        label2id = Inverse()
+        num_labels = Count()
+        torch_dtype = Alias("dtype")
 
-    def __init__(self, **kwargs: Any) -> None:
-        for name, value in kwargs.items():
-            field = self._declared.field_name(name)
-            if field in self._declared.fields:
-                self.__dict__[field] = value
+    # ---- changing
+
+    def copy(self, **changes: Any) -> Self:
+        """Return a config with some fields changed, checked as a whole; never frozen.
+
+        Args:
+            **changes: Fields or their aliases. A dict for a nested config changes only what it names.
+
+        Raises:
+            ConfigError: If a value does not fit.
+            UnknownOptionError: If a name is neither a field nor a key of this config.
+
+        Example:
+            >>> class BlockConfig(PreTrainedConfig):
+            ...     width: int = 8
+            >>> BlockConfig().copy(width=16)
+            BlockConfig(width=16)
+        """
+        if not changes:
+            return self._cloned()
+        config, unused = self._read(self.to_dict(), changes, where="")
+        self._declared.refuse_unknown(list(unused))
+        config._nameplate.origin = self._nameplate.origin
+        config._nameplate.given = self._nameplate.given | config._nameplate.given & {
+            *map(self._declared.field_name, changes)
+        }
+        return config
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Change several fields at once: all of them, or none if one does not fit.
+
+        Raises:
+            ConfigError: If a value does not fit.
+            UnknownOptionError: If a name is neither a field nor a key of this config.
+        """
+        if not values:
+            return
+        changed = self.copy(**values)
+        if self._nameplate.frozen:
+            self.__setattr__(next(iter(values)), None)  # raises
+        self._restore(vars(changed))
+        self._nameplate.extras = changed._nameplate.extras
+        self._nameplate.given = changed._nameplate.given
+
+    def update_from_string(self, text: str) -> None:
+        """Change fields as a command line says it: ``"width=16,layers=[2, 2],bias=false"``.
+
+        A value is JSON where its field takes that, and text otherwise.
+
+        Raises:
+            ConfigError: If the text cannot be read, or a value does not fit.
+            UnknownOptionError: If a name is neither a field nor a key of this config.
+
+        Example:
+            >>> class BlockConfig(PreTrainedConfig):
+            ...     width: int = 8
+            ...     act: str = "relu"
+            >>> config = BlockConfig()
+            >>> config.update_from_string("width=16,act=gelu")
+            >>> config
+            BlockConfig(width=16, act='gelu')
+        """
+        self.update(read_settings(text, self._declared, {**vars(self), **self._nameplate.extras}))
+
+    def diff(self, other: "PreTrainedConfig") -> dict[str, tuple[Any, Any]]:
+        """Return what differs, as ``{path: (here, there)}``; a field of a nested config as ``"backbone.width"``.
+
+        The values are copies. A key that one of the two lacks is `MISSING` there.
+
+        Example:
+            >>> class BlockConfig(PreTrainedConfig):
+            ...     width: int = 8
+            ...     depth: int = 2
+            >>> BlockConfig(width=16).diff(BlockConfig())
+            {'width': (16, 8)}
+        """
+        found: dict[str, tuple[Any, Any]] = {}
+        sides = [(schema_for(type(each)).fields, {**vars(each), **each._nameplate.extras}) for each in (self, other)]
+        for name, (here, there) in differences(*sides):
+            if type(here) is type(there) and isinstance(here, PreTrainedConfig):
+                found |= {f"{name}.{inner}": pair for inner, pair in here.diff(there).items()}
             else:
-                self._extras[name] = value
+                found[name] = (here, there)
+        return found
 
-    @property
-    def label2id(self) -> dict[str, int] | None:
-        """The class index of each label: the inverse of `id2label`, whichever of the two is set."""
-        return None if self.id2label is None else {label: index for index, label in self.id2label.items()}
-
-    @label2id.setter
-    def label2id(self, value: Mapping[str, int] | None) -> None:
-        self.id2label = None if value is None else {index: label for label, index in value.items()}
-
-    @property
-    def _declared(self) -> Schema:
-        return type(self)._schema  # noqa: SLF001 - of our own metaclass
-
-    # ---- building and assigning
-
-    def _initialise(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
-        """Run the class's own `__init__`; what it raises because of its arguments becomes a `ConfigError`."""
-        try:
-            self.__init__(**arguments(self._declared, supplied))  # type: ignore[misc]
-        except NameplateError:
-            raise
-        except Exception as error:
-            if not (from_file or isinstance(error, ValueError)):
-                raise
-            self._finish(supplied, from_file=from_file, where=where)  # names the value that is wrong, if it can
-            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            problem = Problem("__init__", "", hint=reason)
-            raise problems_error(type(self).__name__, [problem], where=where) from error
-
-    def _finish(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
-        """Fill in what no `__init__` set, convert everything, and report every problem at once."""
-        schema = self._declared
-        values = self.__dict__
-        problems: list[Problem] = []
-        for name, field in schema.fields.items():
-            given = values.get(name, supplied.get(name, field.default))
-            if given is field.default:
-                if field.required:
-                    problems.append(Problem(name, f"{field.codec.expected}, and it has no default"))
-                else:
-                    values[name] = field.fresh_default()
-                continue
-            try:
-                values[name] = field.convert(given, from_file=from_file)
-            except InvalidValueError as error:
-                problems += error.problems
-        problems += self._take_extras(supplied, from_file=from_file)
-        problems = problems or list(self._conflicts())
-        if problems:
-            raise problems_error(type(self).__name__, problems, where=where)
-        object.__setattr__(self, "_ready", True)
-
-    def _take_extras(self, supplied: Mapping[str, Any], *, from_file: bool) -> list[Problem]:
-        """Keep what no field takes, also where a plain `__init__` forgot to pass it on."""
-        problems: list[Problem] = []
-        for name, value in {**supplied, **self._extras}.items():
-            if name in self._declared.fields:
-                continue
-            # A plain __init__ may have taken the argument and set an attribute of that name, which counts.
-            kept = self.__dict__.pop(name, value)
-            try:
-                self._extras[name] = ANYTHING.convert(kept, Site(name, from_file))
-            except InvalidValueError as error:
-                problems += error.problems
-        return problems
-
-    def _conflicts(self) -> Iterator[Problem]:
-        for field in self._declared.fields.values():
-            yield from field.conflicts(self.__dict__)
-        names = dict.fromkeys(name for each in reversed(type(self).__mro__) for name in vars(each))
-        hooks = [name for name in names if name.startswith("validate_") and name not in self._declared.fields]
-        for hook in hooks:
-            path = hook.removeprefix("validate_")
-            try:
-                yield from getattr(self, hook)() or ()
-            except ConfigError as error:
-                yield from error.problems or (Problem(path, "", hint=str(error)),)
-            except ValueError as error:
-                yield Problem(path, "", hint=str(error))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        cls = type(self)
-        if name.startswith("_") or not self._ready or isinstance(getattr(cls, name, None), (_Alias, property)):
-            object.__setattr__(self, name, value)
-        elif name in cls._schema.fields:
-            self._assign(cls._schema.fields[name], value)
-        elif name in self.__dict__:
-            self.__dict__[name] = value
-        else:
-            self._assign_extra(name, value)
-
-    def _assign(self, field: Field, value: Any) -> None:
-        before = self.__dict__[field.name]
-        try:
-            self.__dict__[field.name] = field.convert(value)
-            problems = list(self._conflicts())
-        except InvalidValueError as error:
-            raise problems_error(type(self).__name__, list(error.problems)) from None
-        except BaseException:
-            self.__dict__[field.name] = before
-            raise
-        if problems:
-            self.__dict__[field.name] = before
-            raise problems_error(type(self).__name__, problems)
-
-    def _assign_extra(self, name: str, value: Any) -> None:
-        if hasattr(type(self), name):
-            message = f"{type(self).__name__}.{name} is part of the class and cannot be assigned."
-            raise UnknownOptionError(message)
-        near = nearest(name, self._declared.known_names())
-        if near is not None and name not in self._extras:
-            message = f"{type(self).__name__} has no field {name!r}; it is kept as an extra. Did you mean {near!r}?"
-            warnings.warn(message, stacklevel=3)
-        try:
-            self._extras[name] = ANYTHING.convert(value, Site(name))
-        except InvalidValueError as error:
-            raise problems_error(type(self).__name__, list(error.problems)) from None
-
-    def __getattr__(self, name: str) -> Any:
-        # Reached only for names that neither the instance nor the class has.
-        if not name.startswith("_") and name in self._extras:
-            return self._extras[name]
-        known = [*self._declared.known_names(), *self._extras] if not name.startswith("_") else []
-        message = sentences(f"{type(self).__name__} has no field {name!r}.", did_you_mean(name, known))
-        raise AttributeError(message, name=name, obj=self)
-
-    def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # no two configs share a value
-
-    # ---- comparing and showing
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        # As text, because 1, 1.0 and True are equal, and so are 0.0 and -0.0.
-        return json.dumps(self._encoded(), sort_keys=True) == json.dumps(other._encoded(), sort_keys=True)
-
-    __hash__ = None  # type: ignore[assignment]  # values may change
-
-    def __repr__(self) -> str:
-        if self._extras:  # which are refused as arguments
-            return f"{type(self).__name__}.from_dict({as_code(self.to_diff_dict())})"
-        changed = (f"{name}={as_code(self.__dict__[name])}" for name in self._changed())
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-    def _changed(self) -> Iterator[str]:
-        for field in self._declared.fields.values():
-            encode = field.codec.encode
-            value = self.__dict__[field.name]
-            if field.required or json.dumps(encode(value)) != json.dumps(encode(field.default)):
-                yield field.name
-
-    # ---- dicts and files
+    # ---- dicts and texts
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that a file must hold, as fresh JSON-ready values: the caller may change them.
@@ -292,15 +174,18 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         Complete for the class's own fields, defaults included, so that a checkpoint keeps its meaning when a
         default changes. Fields that every config has appear only if they are set.
         """
-        identity = {"model_type": self.model_type} if self.model_type else {}
-        return {**identity, **self._encoded()}
+        return {**self._identity(), **self._encoded()}
 
     def to_diff_dict(self) -> dict[str, Any]:
         """Return only what differs from the class's defaults, for display, as fresh JSON-ready values."""
         fields = self._declared.fields
-        changed = {name: fields[name].codec.encode(self.__dict__[name]) for name in self._changed()}
-        identity = {"model_type": self.model_type} if self.model_type else {}
-        return {**identity, **changed, **self._encoded_extras()}
+        changed: dict[str, Any] = {}
+        for name in self._changed():
+            value = self.__dict__[name]
+            changed[name] = (
+                value.to_diff_dict() if isinstance(value, PreTrainedConfig) else fields[name].codec.encode(value)
+            )
+        return {**self._identity(), **changed, **self._encoded_extras()}
 
     def to_json_string(self) -> str:
         """Return the canonical text of the config file: its keys sorted, dicts inside in their own order.
@@ -309,27 +194,34 @@ class PreTrainedConfig(metaclass=ConfigMeta):
             ConfigError: If a container was changed in place and no longer fits its field.
             ConfigFileError: If the text would exceed a budget of `strict_json` and could not be read back.
         """
+        return self._text({})
+
+    def _identity(self) -> dict[str, Any]:
+        identity: dict[str, Any] = {"model_type": self.model_type} if self.model_type else {}
+        return identity if self.config_version == 1 else {**identity, VERSION: self.config_version}
+
+    def _text(self, more: Mapping[str, Any]) -> str:
         problems = list(self._declared.problems(self.__dict__)) or list(self._conflicts())
         if problems:
             raise problems_error(type(self).__name__, problems)
-        values = self.to_dict()
+        values = {**self.to_dict(), **more}
         where = f"the config file of {type(self).__name__}"
         return readable_text({name: values[name] for name in sorted(values)}, where=where)
 
-    def _encoded(self) -> dict[str, JSONValue]:
-        fields = self._declared.fields.values()
-        own = {
-            field.name: field.codec.encode(self.__dict__[field.name])
-            for field in fields
-            if not (field.inherited and self.__dict__[field.name] == field.default)
-        }
-        if self.id2label is not None:
-            derived: dict[str, JSONValue] = {label: index for index, label in self.id2label.items()}
-            own.setdefault(DERIVED, derived)
-        return {**own, **self._encoded_extras()}
+    @classmethod
+    def json_schema(cls) -> JSONSchema:
+        """Return a JSON Schema (draft 2020-12) of the files of this class.
 
-    def _encoded_extras(self) -> dict[str, JSONValue]:
-        return {name: ANYTHING.encode(value) for name, value in self._extras.items()}
+        It accepts every file that the class reads, and rejects the others as far as a schema can tell: it
+        knows types, bounds, choices and `OnlyWhen`, but neither ``validate_*`` methods nor predicates.
+
+        Example:
+            >>> class BlockConfig(PreTrainedConfig):
+            ...     act: Literal["relu", "gelu"] = "relu"
+            >>> BlockConfig.json_schema()["properties"]["act"]
+            {'enum': ['relu', 'gelu'], 'default': 'relu'}
+        """
+        return schema_of_class(cls)
 
     @overload
     @classmethod
@@ -352,26 +244,75 @@ class PreTrainedConfig(metaclass=ConfigMeta):
         Args:
             values: What the file holds; copied, never changed. Keys that are no fields are kept.
             return_unused_kwargs: Return ``(config, unused)`` with the overrides that name no field.
-            **overrides: Fields, or keys of *values*, that get another value.
+            **overrides: Fields, or keys of *values*, that get another value. A dict for a nested config
+                changes only what it names.
 
         Raises:
             ConfigError: If values do not fit their fields, or the file is of another `model_type`.
             UnknownOptionError: If an override names no field and unused ones are not returned.
         """
-        config, unused = cls._read(values, overrides, "")
+        config, unused = cls._read(values, overrides, where="")
         if return_unused_kwargs:
             return config, unused
-        cls._schema.refuse_unknown(list(unused))
+        schema_for(cls).refuse_unknown(list(unused))
         return config
 
     @classmethod
-    def _read(cls, values: Mapping[str, Any], overrides: dict[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
-        given = stored(cls._schema, cls.model_type, values, where)
-        names = {*given, *values, DERIVED}
-        known = {name: value for name, value in overrides.items() if cls._schema.knows(name) or name in names}
+    def _read(
+        cls, values: Mapping[str, Any], overrides: Mapping[str, Any], *, where: str
+    ) -> tuple[Self, dict[str, Any]]:
+        schema = schema_for(cls)
+        given = cls._settled(values, where)
+        if not overrides:
+            return cls._build(given, from_file=True, where=where), {}
+        names = {*given, *values, INVERSE, COUNT, "torch_dtype"}
+        known = {name: value for name, value in overrides.items() if schema.knows(name) or name in names}
+        changes = cls._converted(stored(schema, cls.model_type, merged(schema, given, known), where=""))
+        if LABELS not in changes and count_in(schema, changes) is not None:
+            given = {name: value for name, value in given.items() if name != LABELS}  # of another number
         unused = {name: value for name, value in overrides.items() if name not in known}
-        given |= stored(cls._schema, cls.model_type, known, "")
-        return cls._build(given, from_file=True, where=where), unused
+        return cls._build({**given, **changes}, from_file=True, where=where), unused
+
+    @classmethod
+    def _settled(cls, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return what a file says, by the fields of the present version of the class."""
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            message = f"{cls.__name__} is read from a dict with str keys, found {shown(values)}."
+            raise ConfigError(message)
+        schema = schema_for(cls)
+        current = migrated(cls, values, where=where)
+        shadowing = sorted(schema.reserved & current.keys())
+        if shadowing:
+            hint = "It is the name of something that every config has, such as a method. Rename the key."
+            problems = [Problem(name, "no such key", shown(current[name]), hint) for name in shadowing]
+            raise problems_error(cls.__name__, problems, where=where, code="reserved-key")
+        return stored(schema, cls.model_type, current, where=where)
+
+    @classmethod
+    def _converted(cls, changes: dict[str, Any]) -> dict[str, Any]:
+        """Return values given in code as the config's own, before they join those of a file."""
+        problems: list[Problem] = []
+        for name, value in changes.items():
+            field = schema_for(cls).fields.get(name)
+            try:
+                changes[name] = value if field is None else field.convert(value)
+            except InvalidValueError as error:
+                problems += error.problems
+        if problems:
+            raise problems_error(cls.__name__, problems)
+        return changes
+
+    # ---- files and the Hub
+
+    @property
+    def name_or_path(self) -> str:
+        """Where the config was loaded from: the folder, the file, or the repository; empty if it was not."""
+        return self._nameplate.origin[0]
+
+    @property
+    def commit_hash(self) -> str | None:
+        """The commit of the repository that the config was loaded from, or None."""
+        return self._nameplate.origin[1]
 
     @overload
     @classmethod
@@ -389,17 +330,20 @@ class PreTrainedConfig(metaclass=ConfigMeta):
     def from_pretrained(
         cls, source: StrPath | Source, *, return_unused_kwargs: bool = False, **kwargs: Any
     ) -> Self | tuple[Self, dict[str, Any]]:
-        """Load the config of a checkpoint folder or of a repository on the Hub.
+        """Load the config of a checkpoint folder, of a config file, or of a repository on the Hub.
+
+        The config of a larger model may hold this one: then the part with this `model_type` is read.
 
         Args:
-            source: A folder, or the id of a repository.
+            source: A folder, a JSON file, or the id of a repository.
             return_unused_kwargs: Return ``(config, unused)`` with the arguments that name no field.
-            **kwargs: The options of `HubOptions`, and fields that get another value than the file's.
+            **kwargs: The options of `HubOptions`, and fields that get another value than the file's. A dict
+                for a nested config changes only what it names.
 
         Raises:
             SourceNotFoundError: If there is no such folder, repository or config file.
-            ConfigFileError: If the file is not the JSON of a config.
-            ConfigError: If its values do not fit the fields.
+            ConfigFileError: If the file is not the JSON of a config, or its values do not fit the fields.
+            ConfigError: If an override does not fit its field.
             UnknownOptionError: If an argument is neither an option nor a field, and is not to be returned.
 
         Example:
@@ -413,23 +357,97 @@ class PreTrainedConfig(metaclass=ConfigMeta):
             BlockConfig(width=16)
         """
         options, overrides = split_options(kwargs)
-        values, where = read_config_values(open_source(source, **options))
-        config, unused = cls._read(values, overrides, where)
+        opened = open_source(source, **options)
+        values, where = read_config_values(opened)
+        values, where = own_part(cls, values, where)
+        config, unused = cls._read(values, overrides, where=where)
+        config._nameplate.origin = (opened.name, opened.commit)
         if return_unused_kwargs:
             return config, unused
-        cls._schema.refuse_unknown(list(unused))
+        schema_for(cls).refuse_unknown(list(unused))
         return config
 
-    def save_pretrained(self, folder: StrPath) -> None:
-        """Write `config.json` into *folder*, created if needed: the old file or the new, never a mix.
+    @classmethod
+    def get_config_dict(cls, source: StrPath | Source, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the values of a config file as JSON has them, and the arguments that are no `HubOptions`.
 
         Raises:
+            SourceNotFoundError: If there is no such folder, repository or config file.
+            ConfigFileError: If the file is not the JSON of a config.
+        """
+        options, unused = split_options(kwargs)
+        return read_config_values(open_source(source, **options))[0], unused
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+        """Let saving copy the source that defines this class, and say in `auto_map` where it lies.
+
+        The files that its module imports relatively are copied too, in the layout of their package.
+
+        Raises:
+            SourceCodeError: If the class has no source file of its own, or it could not run beside a checkpoint.
+        """
+        from nameplate_config._code import source_files  # noqa: PLC0415 - costs more than the rest of this package
+
+        source_files(cls)
+        cls._auto_class = auto_class
+
+    def _files(self, folder: Path | None) -> tuple[bytes, "SourceFiles | None"]:
+        """Return the bytes of `config.json`, and the source that goes with it."""
+        auto_class = type(self).__dict__.get("_auto_class")
+        sources = None
+        more: dict[str, Any] = {}
+        if auto_class is not None:
+            from nameplate_config._code import source_files  # noqa: PLC0415 - as above
+
+            sources = source_files(type(self))
+            more["auto_map"] = {**(self.auto_map or {}), auto_class: sources.reference}
+        text = self._text(more)
+        return (text.encode() if folder is None else mirror_bytes(folder, text)), sources
+
+    def save_pretrained(self, folder: StrPath, *, push_to_hub: str = "", **options: Unpack[PublishOptions]) -> None:
+        """Write `config.json` into *folder*, created if needed: the old file or the new, never a mix.
+
+        Args:
+            folder: Where to.
+            push_to_hub: The id of a repository to publish it in as well.
+            **options: How to publish it, see `PublishOptions`.
+
+        Raises:
+            ConfigError: If a container was changed in place and no longer fits its field.
             UnsafePathError: If the path is a file.
             OSError: If the system cannot write; the old file is untouched.
         """
         target = Path(folder)
         make_folder(target)
-        replace_file(target / CONFIG_NAME, [mirror_bytes(target, self.to_json_string())])
+        data, sources = self._files(target)
+        if sources is not None:
+            from nameplate_config._code import write_source_files  # noqa: PLC0415 - as above
+
+            write_source_files(target, sources)
+        replace_file(target / CONFIG_NAME, [data])
+        if push_to_hub:
+            self.push_to_hub(push_to_hub, **options)
+
+    def push_to_hub(self, repository: str, **options: Unpack[PublishOptions]) -> str:
+        """Publish the config, and the source of its class if that is registered for it, in one commit.
+
+        Args:
+            repository: The id of a repository on the Hub, created if there is none.
+            **options: How to publish it, see `PublishOptions`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            HubError: If the Hub refused or could not be reached.
+        """
+        data, sources = self._files(None)
+        files = {CONFIG_NAME: data, **(sources.files if sources is not None else {})}
+        return publish(repository, files, "Upload config", **options)
+
+
+ConfigMeta.root = PreTrainedConfig
 
 
 def fields(config_class: type[PreTrainedConfig]) -> tuple[Field, ...]:
@@ -441,8 +459,20 @@ def fields(config_class: type[PreTrainedConfig]) -> tuple[Field, ...]:
         >>> [(field.name, field.default) for field in fields(BlockConfig)]
         [('width', 8)]
     """
-    declared = config_class._schema.fields  # noqa: SLF001 - the same room
-    return tuple(field for field in declared.values() if not field.inherited)
+    return tuple(field for field in schema_for(config_class).fields.values() if not field.inherited)
+
+
+def given_fields(config: PreTrainedConfig) -> frozenset[str]:
+    """Return the names of the fields that somebody set: a caller, a file, or an assignment.
+
+    Example:
+        >>> class BlockConfig(PreTrainedConfig):
+        ...     width: int = 8
+        ...     depth: int = 2
+        >>> given_fields(BlockConfig(width=8))
+        frozenset({'width'})
+    """
+    return config._nameplate.given  # noqa: SLF001 - the same room
 
 
 def config_from_values(
@@ -462,9 +492,9 @@ def config_from_values(
     Raises:
         ConfigError: If the values do not fit the fields.
     """
-    return config_class._read(values, overrides, where)  # noqa: SLF001 - the same room
+    return config_class._read(values, overrides, where=where)  # noqa: SLF001 - the same room
 
 
 def refuse_unknown_fields(config_class: type[PreTrainedConfig], names: Iterable[str]) -> None:
     """Raise `UnknownOptionError`, with the nearest name that exists, for the first name that is no field."""
-    config_class._schema.refuse_unknown(list(names))  # noqa: SLF001 - the same room
+    schema_for(config_class).refuse_unknown(list(names))

@@ -7,19 +7,26 @@ alias stands for, and under which name a value must be handed to `__init__`. Val
 
 import dataclasses
 import inspect
+import json
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from nameplate_config._codec import codec_for, codec_like
 from nameplate_config._scalars import Codec, InvalidValueError, Site
-from nameplate_config.errors import ConfigError, Problem, UnknownOptionError
+from nameplate_config._unions import OptionalCodec
+from nameplate_config.errors import ConfigError, ConfigFileError, Problem, UnknownOptionError
 from nameplate_config.typing import OnlyWhen
 from nameplate_config.wording import did_you_mean, sentences, shown
 
 _IMMUTABLE = (type(None), bool, int, float, str)
+
+DERIVED = frozenset({"model_type", "config_version", "label2id", "num_labels", "torch_dtype"})
+"""Keys of a file that are no fields: they follow from the class, or are other names of what is one."""
 
 
 class _Missing:
@@ -30,6 +37,12 @@ class _Missing:
 
 
 MISSING = _Missing()
+
+
+class FieldDescriptor:
+    """A descriptor of a base class that stands where the default of a field would."""
+
+    default: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,12 @@ class Field:
     codec: Codec
 
     @property
+    def holds_config(self) -> bool:
+        """Whether the value is a config, if it is anything."""
+        codec = self.codec.inner if isinstance(self.codec, OptionalCodec) else self.codec
+        return codec.holds_config
+
+    @property
     def required(self) -> bool:
         """Whether a value must be given."""
         return self.default is MISSING
@@ -59,6 +78,13 @@ class Field:
     def convert(self, value: Any, *, from_file: bool = False) -> Any:
         """Return the config's own copy of *value*, or raise with the problems found."""
         return self.codec.convert(value, Site(self.name, from_file))
+
+    def is_default(self, value: Any) -> bool:
+        """Whether a value is what the field has if nothing is said; 1 is neither 1.0 nor True."""
+        return value is self.default or (
+            type(value) is type(self.default)
+            and json.dumps(self.codec.encode(value)) == json.dumps(self.codec.encode(self.default))
+        )
 
     def fresh_default(self) -> Any:
         """Return the default; a container is copied, so that no two configs share one."""
@@ -89,6 +115,9 @@ class Schema:
         parameters: The name under which `__init__`, or one that it calls with its `**kwargs`, takes a field.
         own: The fields that the outermost `__init__` itself takes by name.
         open: Whether that `__init__` takes `**kwargs`.
+        plain: Whether the class, or one that it extends, has an `__init__` of its own.
+        hooks: The names of its ``validate_*`` methods.
+        reserved: What the class defines besides fields, and a file may therefore not name.
     """
 
     owner: str
@@ -97,6 +126,14 @@ class Schema:
     parameters: dict[str, str]
     own: frozenset[str]
     open: bool
+    plain: bool
+    hooks: tuple[str, ...]
+    reserved: frozenset[str]
+
+    @cached_property
+    def conditional(self) -> tuple[Field, ...]:
+        """The fields that may differ from their defaults only under a condition."""
+        return tuple(each for each in self.fields.values() if any(isinstance(mark, OnlyWhen) for mark in each.marks))
 
     def field_name(self, name: str) -> str:
         """Return the name that *name* is an alias of, or *name* itself."""
@@ -117,8 +154,11 @@ class Schema:
     def problems(self, values: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield what is wrong with the values of a config, whose containers may have been changed in place."""
         for name, field in self.fields.items():
+            value = values[name]
+            if isinstance(value, _IMMUTABLE):
+                continue  # as it was when it was set
             try:
-                field.convert(values[name], from_file=True)  # which need not ask what a file would make of it
+                field.convert(value)
             except InvalidValueError as error:
                 yield from error.problems
 
@@ -153,15 +193,21 @@ class Schema:
                 raise UnknownOptionError(message)
 
 
-def problems_error(
-    owner: str, problems: list[Problem], kind: type[ConfigError] = ConfigError, where: str = ""
-) -> ConfigError:
-    """Return one error that lists the problems, at most five in words and all of them in `.problems`."""
+def problems_error(owner: str, problems: list[Problem], *, where: str = "", code: str = "wrong-value") -> ConfigError:
+    """Return one error that lists the problems, at most five in words and all of them in `.problems`.
+
+    Args:
+        owner: The class, or whatever the problems are in.
+        problems: What is wrong.
+        where: The file that the values come from, if they do; the error is then a `ConfigFileError`.
+        code: Which rule the file broke.
+    """
     place = f" in {where}" if where else ""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     lines = [str(problem) for problem in problems[:5]]
     rest = f"and {len(problems) - 5} more" if len(problems) > 5 else ""  # noqa: PLR2004 - as listed above
-    return kind(sentences(f"{owner}{place}: {count}.", *lines, rest), tuple(problems))
+    message = sentences(f"{owner}{place}: {count}.", *lines, rest)
+    return ConfigFileError(message, tuple(problems), code=code) if where else ConfigError(message, tuple(problems))
 
 
 def schema_of(cls: type, root: type) -> Schema:
@@ -182,7 +228,7 @@ def schema_of(cls: type, root: type) -> Schema:
     fields: dict[str, Field] = {}
     parameters: dict[str, str] = {}
     own: dict[str, str] = {}
-    takes_any = False
+    takes_any = plain = False
     for each in lineage:
         fields |= _annotated_fields(each, fields, inherited=each is root)
         fields |= _redefined_defaults(each, fields)
@@ -192,8 +238,18 @@ def schema_of(cls: type, root: type) -> Schema:
             own = {aliases.get(name, name): name for name in _named(signature)}
             takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
             parameters = {**parameters, **own} if takes_any else own
+            plain = True
     _check_conditions(cls, fields)
-    return Schema(cls.__name__, fields, aliases, parameters, frozenset(own), takes_any)
+    defined = list(dict.fromkeys(name for each in reversed(cls.__mro__) for name in vars(each)))
+    hooks = tuple(name for name in defined if name.startswith("validate_") and name not in fields)
+    reserved = frozenset(defined) - fields.keys() - aliases.keys() - DERIVED
+    return Schema(cls.__name__, fields, aliases, parameters, frozenset(own), takes_any, plain, hooks, reserved)
+
+
+def schema_for(config_class: Any) -> Schema:
+    """Return the schema of a config class, which builds it once."""
+    schema: Schema = config_class._schema  # noqa: SLF001 - of the metaclass, which needs this module
+    return schema
 
 
 def _named(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
@@ -270,10 +326,15 @@ def _field(cls: type, name: str, annotation: Any, default: Any, *, inherited: bo
 
 
 def _resolved(cls: type, name: str, annotation: Any, namespace: Mapping[str, Any]) -> Any:
-    if not isinstance(annotation, str):
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         return annotation
+    if _is_class_variable(annotation) or str(annotation).startswith(("ClassVar", "typing.ClassVar")):
+        return ClassVar
+    # What a class defines, such as a method called `list`, must not shadow what its annotations mean.
+    local = {key: value for key, value in vars(cls).items() if isinstance(value, type)}
+    holder = types.SimpleNamespace(__annotations__={name: annotation})
     try:
-        return eval(annotation, dict(namespace), dict(vars(cls)))  # noqa: S307 - the class's own source text
+        return typing.get_type_hints(holder, {cls.__name__: cls, **namespace}, local, include_extras=True)[name]
     except Exception as error:
         message = f"{cls.__name__}.{name}: the annotation {annotation!r} cannot be resolved: {error}."
         raise ConfigError(message) from error
@@ -285,6 +346,8 @@ def _is_class_variable(annotation: Any) -> bool:
 
 def _default(value: Any) -> Any:
     """Read a class attribute as a default; `dataclasses.field` works as it does there."""
+    if isinstance(value, FieldDescriptor):
+        return value.default
     if not isinstance(value, dataclasses.Field):
         return value
     if value.default is not dataclasses.MISSING:

@@ -1,62 +1,135 @@
 """Configs inside configs: the codec of a field whose annotation is a config class.
 
-Beside `_config` and not in `_codec`, because it needs the base class, whose fields need the codecs.
+Beside `_config` and not among the codecs, because it needs the base class, whose fields need them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from nameplate_config._arguments import DERIVED
 from nameplate_config._codec import extend_codecs
 from nameplate_config._config import PreTrainedConfig
-from nameplate_config._scalars import Codec, InvalidValueError, Site
-from nameplate_config.errors import ConfigError, Problem
+from nameplate_config._fields import DERIVED, schema_for
+from nameplate_config._json_schema import ConfigReference
+from nameplate_config._scalars import Codec, InvalidValueError, JSONSchema, Site
+from nameplate_config.errors import ConfigError, NameplateError, Problem
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean
+from nameplate_config.wording import did_you_mean, shown
+
+Lookup = Callable[[str], type[PreTrainedConfig]]
+"""Finds the config class of a `model_type`, or raises."""
+
+_lookups: dict[Any, Lookup] = {}
 
 
-class NestedConfig:
+class NestedConfig(Codec):
     """The codec of a field that is itself a config: an instance is copied, a dict is read."""
+
+    holds_config = True
 
     def __init__(self, kind: type[PreTrainedConfig]) -> None:
         self._kind = kind
-        self.expected = f"a {kind.__name__}"
+
+    @property
+    def expected(self) -> str:
+        return f"a {self._kind.__name__}"
 
     def convert(self, value: Any, site: Site) -> PreTrainedConfig:
         if type(value) is self._kind:
-            value = value.to_dict()
-        elif isinstance(value, PreTrainedConfig):
+            return value._cloned()
+        if isinstance(value, PreTrainedConfig):
             hint = f"Annotate the field with {type(value).__name__}, or it could not be restored."
             raise site.refuse(self.expected, value, hint)
-        elif not isinstance(value, dict):
+        if not isinstance(value, dict):
             raise site.refuse(self.expected, value)
-        elif not site.from_file:
-            self._refuse_unknown(value, site)
-        try:
-            config, _ = self._kind._read(value, {}, "")  # noqa: SLF001 - a config reads its nested ones
-        except ConfigError as error:
-            raise InvalidValueError(
-                *(Problem(f"{site.path}.{p.path}", p.expected, p.found, p.hint) for p in error.problems)
-            ) from None
-        return config
-
-    def _refuse_unknown(self, value: Mapping[str, Any], site: Site) -> None:
-        schema = self._kind._schema  # noqa: SLF001 - of our own base class
-        unknown = [name for name in value if not schema.knows(name) and name not in {"model_type", DERIVED}]
-        if unknown and not schema.open:
-            names = schema.known_names()
-            problems = (
-                Problem(f"{site.path}.{name}", f"a field of {schema.owner}", "", did_you_mean(name, names))
-                for name in unknown
-            )
-            raise InvalidValueError(*problems)
+        return read_nested(self._kind, value, site)
 
     def encode(self, value: PreTrainedConfig) -> JSONValue:
         return value.to_dict()
 
+    def schema(self) -> JSONSchema:
+        return ConfigReference(self._kind)
 
-def _nested(annotation: type) -> Codec | None:
-    return NestedConfig(annotation) if issubclass(annotation, PreTrainedConfig) else None
+
+class AnyConfig(Codec):
+    """The codec of a field that may hold a config of any registered class, found by its `model_type`."""
+
+    holds_config = True
+    expected = "a config of a registered model_type"
+
+    def convert(self, value: Any, site: Site) -> PreTrainedConfig:
+        if isinstance(value, PreTrainedConfig):
+            found = self._found(value.model_type, value, site)
+            if found is not type(value):
+                hint = f"{value.model_type!r} is registered for another class, {found.__module__}.{found.__qualname__}."
+                raise site.refuse(self.expected, value, hint)
+            return value._cloned()
+        if not isinstance(value, dict):
+            raise site.refuse(self.expected, value)
+        return read_nested(self._found(value.get("model_type"), value, site), value, site)
+
+    def _found(self, model_type: Any, value: Any, site: Site) -> type[PreTrainedConfig]:
+        if not isinstance(model_type, str) or not model_type:
+            hint = "Its model_type must say which class reads it."
+            raise site.refuse(self.expected, value, hint)
+        if not _lookups:
+            hint = "Nothing is registered before nameplate_auto is imported."
+            raise site.refuse(self.expected, value, hint)
+        try:
+            return next(iter(_lookups.values()))(model_type)
+        except NameplateError as error:
+            raise site.refuse(self.expected, value, str(error)) from error
+
+    def encode(self, value: PreTrainedConfig) -> JSONValue:
+        return value.to_dict()
+
+    def schema(self) -> JSONSchema:
+        return {"type": "object", "properties": {"model_type": {"type": "string"}}, "required": ["model_type"]}
+
+
+def read_nested(kind: type[PreTrainedConfig], value: Mapping[str, Any], site: Site) -> PreTrainedConfig:
+    """Build a nested config from a dict; unknown keys are kept if it stood in a file, else refused."""
+    if not site.from_file:
+        _refuse_unknown(kind, value, site)
+    try:
+        config, _ = kind._read(value, {}, where="")  # noqa: SLF001 - a config reads its nested ones
+    except ConfigError as error:
+        at = site.path
+        problems = error.problems or (Problem("", "", hint=str(error)),)
+        raise InvalidValueError(
+            *(Problem(f"{at}.{p.path}".rstrip("."), p.expected, p.found, p.hint) for p in problems)
+        ) from None
+    return config
+
+
+def _refuse_unknown(kind: type[PreTrainedConfig], value: Mapping[str, Any], site: Site) -> None:
+    schema = schema_for(kind)
+    unknown = [name for name in value if not schema.knows(name) and name not in DERIVED]
+    if unknown and not schema.open:
+        names = schema.known_names()
+        problems = (
+            Problem(f"{site.path}.{name}", f"a field of {schema.owner}", shown(value[name]), did_you_mean(name, names))
+            for name in unknown
+        )
+        raise InvalidValueError(*problems)
+
+
+def dispatch_configs(annotation: Any, lookup: Lookup) -> None:
+    """Let fields annotated with *annotation*, or with `PreTrainedConfig`, hold configs of any registered class.
+
+    `nameplate_auto` calls it for `AutoConfig`.
+
+    Args:
+        annotation: The class that stands for any config.
+        lookup: Finds the config class of a `model_type`; raises `NameplateError` if there is none.
+    """
+    _lookups[annotation] = lookup
+
+
+def _nested(annotation: Any) -> Codec | None:
+    if annotation is PreTrainedConfig or annotation in _lookups:
+        return AnyConfig()
+    is_config = isinstance(annotation, type) and issubclass(annotation, PreTrainedConfig)
+    return NestedConfig(annotation) if is_config else None
 
 
 extend_codecs(_nested)

@@ -1,17 +1,22 @@
 """Codecs of single values: what a field may hold that JSON writes without brackets, and how it comes back.
 
-Here too is what every codec needs: the site of a value and the refusal. Containers, unions and the way from
-an annotation to its codec belong to `_codec`.
+Here too is what every codec shares: its interface, the site of a value and the refusal. Containers, records,
+unions and the way from an annotation to its codec have rooms of their own.
 """
 
+import base64
+import binascii
 import enum
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection as Values
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from nameplate_config.errors import Problem
+from nameplate_config.strict_json import LONGEST_INTEGER
 from nameplate_config.typing import JSONValue
 from nameplate_config.wording import did_you_mean, listed, shown
 
@@ -20,6 +25,12 @@ FLOAT_TAG = "__float__"
 
 MOST_PROBLEMS = 100
 """A container is not searched further after this many: a hostile file has half a million."""
+
+LARGEST_INTEGER = 10**LONGEST_INTEGER - 1
+"""The largest integer that a file may hold."""
+
+JSONSchema = dict[str, Any]
+"""A schema of draft 2020-12, or a part of one."""
 
 _SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
@@ -32,6 +43,12 @@ class InvalidValueError(Exception):
         self.problems = problems
 
 
+class Attribute(str):
+    """The name of an attribute, among the keys of a site."""
+
+    __slots__ = ()
+
+
 class Site(NamedTuple):
     """Where in a config a value stands, and whether it was just read from JSON."""
 
@@ -42,59 +59,126 @@ class Site(NamedTuple):
     @property
     def path(self) -> str:
         """How code would write it; put together only for a message."""
-        return self.field + "".join(f"[{shown(key)}]" for key in self.keys)
+        steps = (f".{key}" if isinstance(key, Attribute) else f"[{shown(key)}]" for key in self.keys)
+        return self.field + "".join(steps)
 
     def item(self, key: object) -> "Site":
         """Return the site of one entry of the container at this site."""
         return Site(self.field, self.from_file, (*self.keys, key))
+
+    def attribute(self, name: str) -> "Site":
+        """Return the site of one attribute of the object at this site."""
+        return self.item(Attribute(name))
 
     def refuse(self, expected: str, value: object, hint: str = "") -> InvalidValueError:
         """Return the error that says what this site expected instead of *value*."""
         return InvalidValueError(Problem(self.path, expected, shown(value), hint))
 
 
-class Codec(Protocol):
-    """What every kind of annotation can do."""
+class Codec(ABC):
+    """What every kind of annotation can do.
+
+    Attributes:
+        holds_config: Whether its values are configs.
+    """
+
+    __slots__ = ()
+
+    holds_config = False
 
     @property
+    @abstractmethod
     def expected(self) -> str:
         """What the codec accepts, in words."""
-        ...
 
+    @abstractmethod
     def convert(self, value: Any, site: Site) -> Any:
         """Return the config's own copy of *value*; raise `InvalidValueError` if it does not belong here."""
-        ...
 
+    @abstractmethod
     def encode(self, value: Any) -> JSONValue:
         """Return *value* as fresh JSON that shares nothing with it."""
-        ...
+
+    @abstractmethod
+    def schema(self) -> JSONSchema:
+        """Return the JSON Schema of what `encode` writes and `convert` accepts from a file."""
+
+    def keeps(self, values: Values[Any]) -> bool:  # noqa: ARG002 - the answer of a codec that cannot tell
+        """Whether each of *values* converts to itself and is its own JSON, judged without looking at them singly.
+
+        A container of a thousand such values is converted a hundred times faster. False if in doubt.
+        """
+        return False
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
-    """`bool`, `int`, `str` and `None`: exactly that type, and the same in JSON."""
+class Scalar(Codec):
+    """`bool`, `str` and `None`: exactly that type, and the same in JSON."""
 
     kind: type
-    expected: str
+    name: str
+    json_type: str
+
+    @property
+    def expected(self) -> str:
+        return self.name
 
     def convert(self, value: Any, site: Site) -> Any:
         if type(value) is self.kind:
             return value
-        if isinstance(value, self.kind) and not isinstance(value, (bool, enum.Enum)):
+        if isinstance(value, self.kind) and not isinstance(value, enum.Enum):
             return self.kind(value)  # a subclass such as numpy.str_ would not survive the file
         raise site.refuse(self.expected, value)
 
     def encode(self, value: Any) -> JSONValue:
         return value
 
+    def schema(self) -> JSONSchema:
+        return {"type": self.json_type}
+
+    def keeps(self, values: Values[Any]) -> bool:
+        return {self.kind}.issuperset(map(type, values))
+
 
 @dataclass(frozen=True, slots=True)
-class Float:
+class Integer(Codec):
+    """`int`, as long as a file may hold it; from a file also a number such as 1.0, which JSON cannot tell from 1."""
+
+    expected = "an int"
+
+    def convert(self, value: Any, site: Site) -> int:
+        if isinstance(value, int) and not isinstance(value, (bool, enum.Enum)):
+            value = int(value)
+        elif site.from_file and type(value) is float and value.is_integer():
+            value = int(value)
+        else:
+            raise site.refuse(self.expected, value)
+        if abs(value) > LARGEST_INTEGER:
+            expected = f"an int of at most {LONGEST_INTEGER} digits"
+            raise site.refuse(expected, value)
+        return value
+
+    def encode(self, value: int) -> JSONValue:
+        return value
+
+    def schema(self) -> JSONSchema:
+        return {"type": "integer", "minimum": -LARGEST_INTEGER, "maximum": LARGEST_INTEGER}
+
+    def keeps(self, values: Values[Any]) -> bool:
+        if not {int}.issuperset(map(type, values)):
+            return False
+        return not values or bool(-LARGEST_INTEGER <= min(values) and max(values) <= LARGEST_INTEGER)
+
+
+@dataclass(frozen=True, slots=True)
+class Float(Codec):
     """`float`, with integers accepted and the three values that JSON lacks written with a tag."""
 
-    expected: str = "a float"
+    expected = "a float"
 
     def convert(self, value: Any, site: Site) -> float:
+        if type(value) is float:
+            return value
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             with suppress(OverflowError):  # an integer beyond the largest float
                 return float(value)
@@ -105,10 +189,19 @@ class Float:
     def encode(self, value: float) -> JSONValue:
         return encode_float(value)
 
+    def schema(self) -> JSONSchema:
+        return {"anyOf": [{"type": "number"}, TAGGED_FLOAT]}
+
+    def keeps(self, values: Values[Any]) -> bool:
+        return {float}.issuperset(map(type, values)) and all(map(math.isfinite, values))
+
 
 def is_tagged_float(value: Any) -> bool:
     """Whether *value* is what `encode_float` makes of an infinity or NaN."""
-    return isinstance(value, dict) and any(value == {FLOAT_TAG: name} for name in _SPECIAL_FLOATS)
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    name = value.get(FLOAT_TAG)
+    return isinstance(name, str) and name in _SPECIAL_FLOATS
 
 
 def encode_float(value: float) -> JSONValue:
@@ -119,8 +212,63 @@ def encode_float(value: float) -> JSONValue:
     return {FLOAT_TAG: name}
 
 
+TAGGED_FLOAT: JSONSchema = {
+    "type": "object",
+    "properties": {FLOAT_TAG: {"enum": [*_SPECIAL_FLOATS]}},
+    "required": [FLOAT_TAG],
+    "additionalProperties": False,
+}
+
+
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Complex(Codec):
+    """`complex`, in JSON the list of its real and imaginary part."""
+
+    expected = "a complex"
+
+    def convert(self, value: Any, site: Site) -> complex:
+        if isinstance(value, (int, float, complex)) and not isinstance(value, bool):
+            with suppress(OverflowError):
+                return complex(value)
+        if site.from_file and isinstance(value, list) and len(value) == 2:  # noqa: PLR2004 - real and imaginary
+            return complex(*(Float().convert(part, site.item(i)) for i, part in enumerate(value)))
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: complex) -> JSONValue:
+        return [encode_float(value.real), encode_float(value.imag)]
+
+    def schema(self) -> JSONSchema:
+        part = Float().schema()
+        pair = {"type": "array", "prefixItems": [part, part], "items": False, "minItems": 2}
+        return {"anyOf": [{"type": "number"}, pair]}
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes(Codec):
+    """`bytes`, in JSON their base64 text."""
+
+    expected = "bytes"
+
+    def convert(self, value: Any, site: Site) -> bytes:
+        if isinstance(value, bytes):
+            return bytes(value)
+        if site.from_file and isinstance(value, str):
+            with suppress(binascii.Error, ValueError):
+                return base64.b64decode(value, validate=True)
+            expected = "bytes as base64 text"
+            raise site.refuse(expected, value)
+        raise site.refuse(self.expected, value)
+
+    def encode(self, value: bytes) -> JSONValue:
+        return base64.b64encode(value).decode()
+
+    def schema(self) -> JSONSchema:
+        groups = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+        return {"type": "string", "contentEncoding": "base64", "pattern": groups}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Codec):
     """`Literal`: one of a few values."""
 
     choices: tuple[Any, ...]
@@ -131,7 +279,7 @@ class Choice:
 
     def convert(self, value: Any, site: Site) -> Any:
         for choice in self.choices:
-            if type(choice) is type(value) and choice == value:
+            if choice == value and (type(choice) is type(value) or (site.from_file and _same_number(choice, value))):
                 return choice
         names = [choice for choice in self.choices if isinstance(choice, str)]
         raise site.refuse(self.expected, value, did_you_mean(value, names) if isinstance(value, str) else "")
@@ -139,9 +287,17 @@ class Choice:
     def encode(self, value: Any) -> JSONValue:
         return value
 
+    def schema(self) -> JSONSchema:
+        return {"enum": list(self.choices)}
+
+
+def _same_number(one: Any, other: Any) -> bool:
+    """Whether JSON cannot tell two equal values apart: it has one kind of number."""
+    return {type(one), type(other)} <= {int, float}
+
 
 @dataclass(frozen=True, slots=True)
-class Enumeration:
+class Enumeration(Codec):
     """An `Enum`: a member, or the value of one; in JSON its value."""
 
     kind: type[enum.Enum]
@@ -151,21 +307,27 @@ class Enumeration:
         return f"a {self.kind.__name__}: " + listed([repr(each.value) for each in self.kind], limit=12)
 
     def convert(self, value: Any, site: Site) -> enum.Enum:
-        try:
-            return self.kind(value)
-        except ValueError:
-            raise site.refuse(self.expected, value) from None
+        if isinstance(value, self.kind):
+            return value
+        for each in self.kind:
+            if each.value == value and (type(each.value) is type(value) or _same_number(each.value, value)):
+                return each
+        names = [each.value for each in self.kind if isinstance(each.value, str)]
+        raise site.refuse(self.expected, value, did_you_mean(value, names) if isinstance(value, str) else "")
 
     def encode(self, value: enum.Enum) -> JSONValue:
         return value.value
 
+    def schema(self) -> JSONSchema:
+        return {"enum": [each.value for each in self.kind]}
+
 
 @dataclass(frozen=True, slots=True)
-class PathCodec:
+class PathCodec(Codec):
     """A `pathlib.Path`, in JSON its text with forward slashes."""
 
     kind: type[PurePath]
-    expected: str = "a path"
+    expected = "a path"
 
     def convert(self, value: Any, site: Site) -> PurePath:
         if isinstance(value, (str, PurePath)):
@@ -174,3 +336,6 @@ class PathCodec:
 
     def encode(self, value: PurePath) -> JSONValue:
         return value.as_posix()
+
+    def schema(self) -> JSONSchema:
+        return {"type": "string"}

@@ -145,11 +145,11 @@ def _open_repository(name: str, options: HubOptions) -> Source:
             local_files_only=options.get("local_files_only", False),
         )
     except Exception as error:
-        raise _translated(name, revision, error) from error
+        raise hub_error(name, revision, error) from error
     return Source(name, None, name, resolved.resolved, {**options, "subfolder": "/".join(parts)})
 
 
-def _translated(name: str, revision: str, error: Exception) -> Exception:
+def hub_error(name: str, revision: str, error: Exception) -> Exception:
     """Return our error for one of huggingface_hub, or of what it is built on."""
     from huggingface_hub.errors import (  # noqa: PLC0415 - only when a repository is named
         HFValidationError,
@@ -199,7 +199,7 @@ def _download(source: Source, filename: str) -> Path | None:
             return None
         raise _not_cached(source.where(filename)) from error
     except Exception as error:
-        raise _translated(source.name, source.commit or "main", error) from error
+        raise hub_error(source.name, source.commit or "main", error) from error
 
 
 def _is_offline(source: Source) -> bool:

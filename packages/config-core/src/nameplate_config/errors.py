@@ -5,6 +5,8 @@
     ├─ HubError            (OSError)               the Hub refused, or could not be reached
     ├─ UnsafePathError     (ValueError)            a file name that would leave its folder
     ├─ UnknownOptionError  (TypeError)             a keyword that nobody takes
+    ├─ FrozenConfigError   (AttributeError)        a change of what was frozen
+    ├─ SourceCodeError     (ValueError)            source that cannot be copied beside a checkpoint
     └─ ConfigError         (ValueError)            values that a config cannot hold; `.problems` has them all
        └─ ConfigFileError                          a config file that cannot be read as one
 
@@ -17,10 +19,17 @@ five names. Only the classes and the record of one problem belong in this room; 
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 class NameplateError(Exception):
-    """Anything that this family of libraries refuses to do."""
+    """Anything that this family of libraries refuses to do.
+
+    Attributes:
+        code: Which rule a file broke, one of `FILE_CODES`; empty for errors that are not about a file.
+    """
+
+    code: str = ""
 
 
 class SourceNotFoundError(NameplateError, FileNotFoundError):
@@ -37,6 +46,14 @@ class UnsafePathError(NameplateError, ValueError):
 
 class UnknownOptionError(NameplateError, TypeError):
     """A keyword argument that neither the function nor the config knows."""
+
+
+class FrozenConfigError(NameplateError, AttributeError):
+    """An attempt to change a frozen config, or a list, dict or set inside it."""
+
+
+class SourceCodeError(NameplateError, ValueError):
+    """Source code that could not be found or run again beside a checkpoint; says the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,38 @@ class ConfigError(NameplateError, ValueError):
 
 
 class ConfigFileError(ConfigError):
-    """A config file that cannot be read: broken JSON, a wrong root, a budget exceeded."""
+    """A config file that cannot be read: broken JSON, a budget exceeded, values that do not fit.
+
+    Attributes:
+        code: Which rule the file broke, one of `FILE_CODES`.
+    """
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = (), *, code: str = "wrong-value") -> None:
+        super().__init__(message, problems)
+        self.code = code
+
+
+FILE_CODES = MappingProxyType(
+    {
+        "too-large": "more bytes than `strict_json.LARGEST_CONFIG`",
+        "not-utf-8": "bytes that are no UTF-8",
+        "byte-order-mark": "a byte order mark before the text",
+        "syntax": "no JSON",
+        "wrong-root": "JSON, but no object",
+        "duplicate-key": "a key twice in one object",
+        "no-number": "`NaN`, `Infinity`, or a number beyond the largest float",
+        "long-integer": "an integer of more digits than `strict_json.LONGEST_INTEGER`",
+        "too-deep": "deeper nesting than `strict_json.DEEPEST`",
+        "too-many-keys": "an object with more keys than the budget",
+        "too-many-values": "more values than the budget",
+        "reserved-key": "a key that is the name of something the config class defines, such as a method",
+        "wrong-model-type": "the config of another architecture",
+        "wrong-version": "a `config_version` that is newer than the class, or no version",
+        "failed-migration": "an old file that a migration of the class could not read",
+        "wrong-value": "values that do not fit their fields; `problems` lists them",
+    }
+)
+"""Every `code` of an error about a file, and what was found."""
 
 
 for _error in (
@@ -84,6 +132,8 @@ for _error in (
     HubError,
     UnsafePathError,
     UnknownOptionError,
+    FrozenConfigError,
+    SourceCodeError,
     ConfigError,
     ConfigFileError,
 ):

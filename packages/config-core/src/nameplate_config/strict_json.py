@@ -5,14 +5,17 @@ nesting and endless digits are refused. Knows nothing of configs.
 """
 
 import json
+import math
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from nameplate_config.errors import ConfigFileError, NameplateError
 from nameplate_config.wording import shown
 
-LARGEST_CONFIG = 1 << 20
-"""A config file has at most this many bytes."""
+LARGEST_CONFIG = 4 << 20
+"""A config file has at most this many bytes; one with the 21,841 labels of ImageNet-22k has 2.1 million."""
 
 DEEPEST = 64
 """Lists and objects nest at most this deep."""
@@ -20,22 +23,37 @@ DEEPEST = 64
 LONGEST_INTEGER = 20
 """An integer has at most this many digits; 64-bit ones have 19."""
 
-_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"?')
 
-MOST_KEYS = 10_000
-"""One object has at most this many keys."""
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a file may hold, so that reading it takes less than a second and 64 MiB.
+
+    Attributes:
+        keys: Keys in one object.
+        values: Values, lists and objects in the whole file.
+    """
+
+    keys: int = 50_000
+    values: int = 100_000
+
+
+CONFIG_BUDGET = Budget()
+"""What a config file may hold."""
+
+_DIGIT_RUNS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
+_TOO_LONG = b"0" * (LONGEST_INTEGER + 1)
 
 
 def parse_object(
-    data: bytes, *, where: str, error: type[NameplateError] = ConfigFileError, most_keys: int = MOST_KEYS
+    data: bytes, *, where: str, error: type[NameplateError] = ConfigFileError, budget: Budget = CONFIG_BUDGET
 ) -> dict[str, Any]:
     """Parse the bytes of a JSON file whose root is an object.
 
     Args:
         data: The whole file, UTF-8.
         where: How messages name the file.
-        error: The error to raise.
-        most_keys: How many keys one object may have.
+        error: The error to raise; its `code` says which rule was broken.
+        budget: How much the file may hold.
 
     Raises:
         ConfigFileError: If the bytes are no such JSON, or exceed a budget of this module.
@@ -45,18 +63,27 @@ def parse_object(
         {'layers': [1, 2]}
     """
     try:
-        text = _decoded(data)
-        _check_depth(text)
-        root = _Reader(most_keys).decode(text)
-    except json.JSONDecodeError as problem:
-        message = f"{where} is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}."
-        raise error(message) from problem
+        return _parsed(data, budget)
     except _RefusedError as problem:
-        message = f"{where} {problem}."
-        raise error(message) from None
+        refusal = error(f"{where} {problem}.")
+        refusal.code = problem.code
+        raise refusal from problem.__cause__
+
+
+def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
+    text = _decoded(data)
+    _check_amount(text, budget)
+    # A hook for integers costs as much as parsing them, so it is set only where some digits are too many.
+    reader = _reader(budget.keys, long_integers=_TOO_LONG in data.translate(_DIGIT_RUNS))
+    try:
+        root = reader.decode(text)
+    except json.JSONDecodeError as problem:
+        message = f"is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}"
+        raise _RefusedError("syntax", message) from problem
+    except _LiteralError as problem:
+        raise _RefusedError(problem.code, f"{problem}{_line_of(text, problem.literal)}") from None
     if not isinstance(root, dict):
-        message = f"{where} must hold a JSON object, found {shown(root)}."
-        raise error(message)
+        raise _RefusedError("wrong-root", f"must hold a JSON object, found {shown(root)}")
     return root
 
 
@@ -72,7 +99,7 @@ def canonical_text(value: Any) -> str:
           "a": "\u00e9"
         }
     """
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    return _text(value, 0) + "\n"
 
 
 def readable_text(value: dict[str, Any], *, where: str) -> str:
@@ -81,68 +108,163 @@ def readable_text(value: dict[str, Any], *, where: str) -> str:
     Raises:
         ConfigFileError: If the text exceeds a budget of this module.
     """
-    text = canonical_text(value)
-    if len(text) > LARGEST_CONFIG:
-        message = f"{where} would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read."
-        raise ConfigFileError(message)
-    parse_object(text.encode(), where=where)
+    try:
+        text = canonical_text(value)
+        if len(text) > LARGEST_CONFIG:
+            message = f"would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read"
+            raise _RefusedError("too-large", message)
+        _check_amount(text, CONFIG_BUDGET)
+    except _RefusedError as problem:
+        message = f"{where} {problem}."
+        raise ConfigFileError(message, code=problem.code) from None
     return text
+
+
+# ---- writing
+
+_FLAT = frozenset({type(None), bool, int, float, str})
+
+
+def _text(value: Any, depth: int) -> str:
+    """Return the text of a value whose opening bracket is indented *depth* steps.
+
+    The same text as ``json.dumps(value, indent=2)``, which does not use the C encoder. Here it encodes each
+    container that holds no other.
+    """
+    if not value or not isinstance(value, (dict, list)):
+        return _encoder(", ").encode(value)
+    if depth >= DEEPEST:
+        raise _RefusedError("too-deep", f"nests lists and objects more than {DEEPEST} deep")
+    line = "\n" + "  " * (depth + 1)
+    if isinstance(value, list):
+        opening, closing, items = "[", "]", value
+    else:
+        opening, closing, items = "{", "}", value.values()
+        if len(value) > CONFIG_BUDGET.keys:
+            raise _RefusedError("too-many-keys", _too_many_keys(len(value), CONFIG_BUDGET.keys))
+    if _FLAT.issuperset(map(type, items)):
+        body = _encoder("," + line).encode(value)[1:-1]
+    elif isinstance(value, list):
+        body = ("," + line).join(_text(item, depth + 1) for item in value)
+    else:
+        quote = _encoder(", ").encode
+        body = ("," + line).join(f"{quote(key)}: {_text(item, depth + 1)}" for key, item in value.items())
+    return f"{opening}{line}{body}{line[:-2]}{closing}"
+
+
+@lru_cache(maxsize=DEEPEST + 1)
+def _encoder(separator: str) -> json.JSONEncoder:
+    return json.JSONEncoder(allow_nan=False, separators=(separator, ": "))
+
+
+# ---- reading
 
 
 class _RefusedError(Exception):
     """What is wrong with a file, without its name."""
 
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _LiteralError(_RefusedError):
+    """What is wrong with one number or constant, whose line is found out only now."""
+
+    def __init__(self, code: str, message: str, literal: str) -> None:
+        super().__init__(code, message)
+        self.literal = literal
+
 
 class _Reader(json.JSONDecoder):
     """A decoder that refuses what `json` would quietly repair."""
 
-    def __init__(self, most_keys: int) -> None:
-        super().__init__(object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer)
+    def __init__(self, most_keys: int, *, long_integers: bool) -> None:
+        super().__init__(
+            object_pairs_hook=self._object,
+            parse_constant=self._constant,
+            parse_float=self._float,
+            parse_int=self._integer if long_integers else None,
+        )
         self._most_keys = most_keys
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(pairs) > self._most_keys:
-            message = f"has an object of {len(pairs):,} keys; at most {self._most_keys:,} are read"
-            raise _RefusedError(message)
+            raise _RefusedError("too-many-keys", _too_many_keys(len(pairs), self._most_keys))
         if len(result) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))
             message = f"has the key {shown(twice)} twice in one object; keep one of them"
-            raise _RefusedError(message)
+            raise _RefusedError("duplicate-key", message)
         return result
 
     def _constant(self, name: str) -> NoReturn:
         message = f'holds the literal {name}, which JSON lacks; write {{"__float__": "{name}"}}'
-        raise _RefusedError(message)
+        raise _LiteralError("no-number", message, name)
+
+    def _float(self, digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            message = f"holds the number {shown(digits)}, which is beyond the largest float"
+            raise _LiteralError("no-number", message, digits)
+        return value
 
     def _integer(self, digits: str) -> int:
         count = len(digits.lstrip("-"))
         if count > LONGEST_INTEGER:
             message = f"holds an integer of {count:,} digits; at most {LONGEST_INTEGER} are read"
-            raise _RefusedError(message)
+            raise _LiteralError("long-integer", message, digits)
         return int(digits)
+
+
+@lru_cache(maxsize=8)
+def _reader(most_keys: int, *, long_integers: bool) -> _Reader:
+    return _Reader(most_keys, long_integers=long_integers)
+
+
+def _too_many_keys(found: int, limit: int) -> str:
+    return f"has an object of {found:,} keys; at most {limit:,} are read"
 
 
 def _decoded(data: bytes) -> str:
     if data.startswith(b"\xef\xbb\xbf"):
-        message = "starts with a byte order mark; save it as UTF-8 without one"
-        raise _RefusedError(message)
+        raise _RefusedError("byte-order-mark", "starts with a byte order mark; save it as UTF-8 without one")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"is not UTF-8: byte {error.start} is {data[error.start]:#04x}"
-        raise _RefusedError(message) from error
+        raise _RefusedError("not-utf-8", message) from error
 
 
-def _check_depth(text: str) -> None:
-    """Count brackets outside strings before parsing: the parser itself recurses."""
-    if text.count("[") + text.count("{") <= DEEPEST:  # cannot be nested deeper than it has brackets
+def _check_amount(text: str, budget: Budget) -> None:
+    """Count brackets and commas before parsing: the parser itself recurses, and builds whatever it reads."""
+    opening = text.count("[") + text.count("{")
+    if opening <= DEEPEST and opening + text.count(",") <= budget.values:  # those inside of texts included
         return
+    outside = _outside_texts(text)
+    found = sum(map(outside.count, "[{,"))
+    if found > budget.values:
+        message = f"holds about {found:,} values; at most {budget.values:,} are read"
+        raise _RefusedError("too-many-values", message)
     depth = 0
-    for match in _BRACKET_OR_STRING.finditer(text):
-        mark = match.group()
-        depth += (mark in "[{") - (mark in "]}")
+    for match in re.finditer(r"[\[\]{}]", outside):
+        depth += 1 if match.group() in "[{" else -1
         if depth > DEEPEST:
-            message = f"nests lists and objects more than {DEEPEST} deep"
-            raise _RefusedError(message)
+            line = f"at line {text.count(chr(10), 0, match.start()) + 1}"
+            raise _RefusedError("too-deep", f"nests lists and objects more than {DEEPEST} deep {line}")
+        if depth < 0:  # no JSON: the parser will say where
+            return
+
+
+def _outside_texts(text: str) -> str:
+    """Return a text of the same length in which every JSON text is blank."""
+    parts = text.replace("\\\\", "  ").replace('\\"', "  ").split('"')
+    parts[1::2] = [" " * len(part) for part in parts[1::2]]
+    return '"'.join(parts)
+
+
+def _line_of(text: str, literal: str) -> str:
+    """Say where a number or constant stands; the first occurrence outside of texts is the one that was read."""
+    found = _outside_texts(text).find(literal)
+    return "" if found < 0 else f" (line {text.count(chr(10), 0, found) + 1})"

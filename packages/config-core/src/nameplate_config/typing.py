@@ -35,6 +35,24 @@ class HubOptions(TypedDict, total=False):
     force_download: bool
 
 
+class PublishOptions(TypedDict, total=False):
+    """How files are published on the Hub.
+
+    Attributes:
+        commit_message: What the commit says.
+        private: Whether a repository that is created is private.
+        token: An access token, or whether to use the stored one.
+        revision: The branch to commit to, created if there is none; the main one if not given.
+        create_pr: Propose the commit as a pull request instead.
+    """
+
+    commit_message: str
+    private: bool
+    token: str | bool
+    revision: str
+    create_pr: bool
+
+
 @dataclass(frozen=True, slots=True)
 class OnlyWhen:
     """Mark a field that may differ from its default only while another field has one of the given values.

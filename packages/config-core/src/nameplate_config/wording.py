@@ -12,6 +12,7 @@ NAMES_LISTED = 5
 """A message never lists more names than this."""
 
 _LONGEST_VALUE = 80
+_LONGEST_NAME = 200  # comparing a name takes time that grows with its length; nobody mistypes a longer one
 
 
 def shown(value: object) -> str:
@@ -78,6 +79,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         >>> nearest("dropout", ["layers"]) is None
         True
     """
+    if len(name) > _LONGEST_NAME:
+        return None
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     return found[0] if found else None
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from nameplate_config import Source, SourceNotFoundError, UnsafePathError
 from nameplate_config.files import open_regular, read_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME
-from nameplate_config.strict_json import parse_object
+from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import listed, sentences, shown
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
 
@@ -31,7 +31,7 @@ so the same weights elsewhere can give another last bit; a mapped tensor off thi
 
 _DECISIVE = (WEIGHTS_NAME, INDEX_NAME, CONFIG_NAME)
 _LARGEST_INDEX = 64 << 20
-_MOST_TENSORS = 1_000_000
+_INDEX_BUDGET = Budget(keys=1_000_000, values=2_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 def _open_shards(source: Source) -> Weights:
     where = source.where(INDEX_NAME)
     data = read_file(source.path(INDEX_NAME), limit=_LARGEST_INDEX, too_large=ShardError)
-    index = parse_object(data, where=where, error=ShardError, most_keys=_MOST_TENSORS)
+    index = parse_object(data, where=where, error=ShardError, budget=_INDEX_BUDGET)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         message = f"{where}: 'weight_map' must be an object from tensor names to file names, found {shown(weight_map)}."

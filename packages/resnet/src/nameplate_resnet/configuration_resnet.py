@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from nameplate_config import OnlyWhen, PreTrainedConfig, Problem, Tiny
-from nameplate_config.wording import listed
 
 Depth = Annotated[int, Ge(1), Tiny(1, 2)]
 """Blocks in one stage."""
@@ -67,13 +66,3 @@ class ResnetConfig(PreTrainedConfig):
             yield Problem("base_width", f"at least {least} with {min(self.channels)} channels", str(self.base_width))
         if self.stem_type == "deep_tiered" and self.stem_width < _SHALLOWEST_TIERED_STEM:
             yield Problem("stem_width", f"at least {_SHALLOWEST_TIERED_STEM} for a tiered stem", str(self.stem_width))
-
-    def validate_labels(self) -> Iterator[Problem]:
-        """Refuse labels that do not name each class."""
-        if self.id2label is not None and sorted(self.id2label) != list(range(self.num_classes)):
-            yield Problem(
-                "id2label",
-                f"one label for each of the {self.num_classes} classes",
-                f"labels for {listed(sorted(self.id2label))}",
-                "Give num_classes and id2label together",
-            )

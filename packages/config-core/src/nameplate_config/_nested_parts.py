@@ -1,0 +1,42 @@
+"""Configs that are part of a larger one: finding one's own part in a file, and changing part of another."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nameplate_config._fields import Schema
+from nameplate_config.errors import ConfigFileError
+from nameplate_config.wording import listed
+
+
+def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, Any], str]:
+    """Return what a file says about a config class: all of it, or the part that has the `model_type` of the class.
+
+    Raises:
+        ConfigFileError: If several parts have it.
+    """
+    if not cls.model_type or values.get("model_type", cls.model_type) == cls.model_type:
+        return values, where
+    parts = {key: part for key, part in values.items() if isinstance(part, dict)}
+    found = [key for key, part in parts.items() if part.get("model_type") == cls.model_type]
+    if cls.base_config_key in parts and cls.base_config_key not in found:
+        found = [cls.base_config_key]
+    if cls.base_config_key in found:
+        found = [cls.base_config_key]
+    if not found:
+        return values, where  # of another architecture, which the reader will say
+    if len(found) > 1:
+        message = f"{where} holds {len(found)} configs of model_type {cls.model_type!r}: {listed(found)}."
+        hint = f"Set {cls.__name__}.base_config_key to one of them, or load the whole and take its attribute."
+        raise ConfigFileError(f"{message}\n  {hint}", code="wrong-model-type")
+    return parts[found[0]], f"{where} ({found[0]})"
+
+
+def merged(schema: Schema, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *overrides*, of which a dict for a nested config changes only the fields that it names."""
+    result: dict[str, Any] = {}
+    for name, value in overrides.items():
+        field = schema.field_name(name)
+        before = values.get(field)
+        nested = field in schema.fields and schema.fields[field].holds_config
+        result[name] = {**before, **value} if nested and isinstance(value, dict) and isinstance(before, dict) else value
+    return result
