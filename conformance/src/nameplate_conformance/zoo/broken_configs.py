@@ -229,7 +229,7 @@ def _labels_become_text() -> Architecture:
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
             found: Any = super().from_pretrained(source, **kwargs)
             config = found[0] if isinstance(found, tuple) else found
-            if config.id2label is not None:
+            if vars(config)["id2label"] is not None:
                 vars(config)["id2label"] = {str(index): label for index, label in config.id2label.items()}
             return found
 

@@ -402,7 +402,7 @@ class PreTrainedConfig(ConfigInstance):
 
             sources = source_files(type(self))
             more["auto_map"] = {**(self.auto_map or {}), auto_class: sources.reference}
-        text = self._text(more)
+        text = self._text(more) if more else self.to_json_string()
         return (text.encode() if folder is None else mirror_bytes(folder, text)), sources
 
     def save_pretrained(self, folder: StrPath, *, push_to_hub: str = "", **options: Unpack[PublishOptions]) -> None:
