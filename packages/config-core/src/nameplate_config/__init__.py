@@ -15,9 +15,9 @@ from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
 from nameplate_config._source import Source as Source
 from nameplate_config._source import open_source as open_source
 from nameplate_config._source import split_options as split_options
+from nameplate_config.errors import FILE_CODES as FILE_CODES
 from nameplate_config.errors import ConfigError as ConfigError
 from nameplate_config.errors import ConfigFileError as ConfigFileError
-from nameplate_config.errors import FILE_CODES as FILE_CODES
 from nameplate_config.errors import FrozenConfigError as FrozenConfigError
 from nameplate_config.errors import HubError as HubError
 from nameplate_config.errors import NameplateError as NameplateError

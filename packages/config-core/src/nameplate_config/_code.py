@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nameplate_config.errors import NameplateError, SourceCodeError, SourceNotFoundError, UnsafePathError
+from nameplate_config.errors import SourceCodeError, SourceNotFoundError, UnsafePathError
 from nameplate_config.files import make_folder, member, read_file, replace_file
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
 

@@ -11,7 +11,7 @@ from nameplate_config._arguments import stored
 from nameplate_config._differences import differences
 from nameplate_config._dtype import DType
 from nameplate_config._fields import Field, problems_error, schema_for
-from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta
+from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, state_of
 from nameplate_config._json_schema import schema_of_class
 from nameplate_config._labels import COUNT, INVERSE, LABELS, Count, Inverse, Labels, count_in
 from nameplate_config._migrations import VERSION, migrated
@@ -103,8 +103,8 @@ class PreTrainedConfig(ConfigInstance):
             return self._cloned()
         config, unused = self._read(self.to_dict(), changes, where="")
         self._declared.refuse_unknown(list(unused))
-        config._nameplate.origin = self._nameplate.origin
-        config._nameplate.given = self._nameplate.given | config._nameplate.given & {
+        state_of(config).origin = self._nameplate.origin
+        state_of(config).given = self._nameplate.given | state_of(config).given & {
             *map(self._declared.field_name, changes)
         }
         return config
@@ -122,8 +122,8 @@ class PreTrainedConfig(ConfigInstance):
         if self._nameplate.frozen:
             self.__setattr__(next(iter(values)), None)  # raises
         self._restore(vars(changed))
-        self._nameplate.extras = changed._nameplate.extras
-        self._nameplate.given = changed._nameplate.given
+        self._nameplate.extras = state_of(changed).extras
+        self._nameplate.given = state_of(changed).given
 
     def update_from_string(self, text: str) -> None:
         """Change fields as a command line says it: ``"width=16,layers=[2, 2],bias=false"``.
@@ -158,7 +158,7 @@ class PreTrainedConfig(ConfigInstance):
             {'width': (16, 8)}
         """
         found: dict[str, tuple[Any, Any]] = {}
-        sides = [(schema_for(type(each)).fields, {**vars(each), **each._nameplate.extras}) for each in (self, other)]
+        sides = [(schema_for(type(each)).fields, {**vars(each), **state_of(each).extras}) for each in (self, other)]
         for name, (here, there) in differences(*sides):
             if type(here) is type(there) and isinstance(here, PreTrainedConfig):
                 found |= {f"{name}.{inner}": pair for inner, pair in here.diff(there).items()}
@@ -361,7 +361,7 @@ class PreTrainedConfig(ConfigInstance):
         values, where = read_config_values(opened)
         values, where = own_part(cls, values, where)
         config, unused = cls._read(values, overrides, where=where)
-        config._nameplate.origin = (opened.name, opened.commit)
+        state_of(config).origin = (opened.name, opened.commit)
         if return_unused_kwargs:
             return config, unused
         schema_for(cls).refuse_unknown(list(unused))
@@ -472,7 +472,7 @@ def given_fields(config: PreTrainedConfig) -> frozenset[str]:
         >>> given_fields(BlockConfig(width=8))
         frozenset({'width'})
     """
-    return config._nameplate.given  # noqa: SLF001 - the same room
+    return state_of(config).given
 
 
 def config_from_values(

@@ -32,7 +32,7 @@ from nameplate_config.typing import JSONValue
 TEXT = Scalar(str, "a str", "string")
 INTEGER = Integer()
 
-_INTEGER_KEY = "^(?:0|-?[1-9][0-9]{0,%d})$" % (LONGEST_INTEGER - 1)
+_INTEGER_KEY = f"^(?:0|-?[1-9][0-9]{{0,{LONGEST_INTEGER - 1}}})$"
 
 
 @dataclass(frozen=True, slots=True)

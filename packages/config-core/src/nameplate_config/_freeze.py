@@ -8,7 +8,7 @@ from nameplate_config.errors import FrozenConfigError
 
 
 def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
-    message = f"this {type(self).__base__.__name__} belongs to a frozen config. Change a copy: config.copy(field=...)."
+    message = f"this {thawed_type(self).__name__} belongs to a frozen config. Change a copy: config.copy(field=...)."
     raise FrozenConfigError(message)
 
 

@@ -6,11 +6,12 @@ value may be `_codec`.
 """
 
 import copy
+import dataclasses
 import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from nameplate_config._arguments import arguments, check_unknown, restored, stored
@@ -87,11 +88,16 @@ class State:
         ready: Whether its construction is finished.
     """
 
-    extras: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = dataclasses.field(default_factory=dict)
     frozen: bool = False
     given: frozenset[str] = frozenset()
     origin: tuple[str, str | None] = ("", None)
     ready: bool = False
+
+
+def state_of(config: "ConfigInstance") -> State:
+    """Return what a config knows about itself, to be changed by this package alone."""
+    return config._nameplate  # noqa: SLF001 - this is its door
 
 
 class ConfigInstance(metaclass=ConfigMeta):
@@ -143,8 +149,8 @@ class ConfigInstance(metaclass=ConfigMeta):
             given, fitting = restored(schema, given)
         config = cls._empty()
         if schema.plain and not schema.lacks(given):  # else `_finish` says so, along with every other problem
-            config._initialise(given, from_file=from_file, where=where)
-        config._finish(given, fitting, from_file=from_file, where=where)
+            config._initialise(given, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
+        config._finish(given, fitting, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         return config
 
     def _initialise(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
@@ -337,7 +343,7 @@ class ConfigInstance(metaclass=ConfigMeta):
 
     def _cloned(self) -> Self:
         """Return a copy that is not frozen: every value converted, which copies it, and no `__init__` run."""
-        own = type(self)._empty()
+        own = self._empty()
         fields = self._declared.fields
         for name, value in self.__dict__.items():
             own.__dict__[name] = fields[name].convert(value) if name in fields else copy.deepcopy(value)

@@ -2,24 +2,16 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from nameplate_config._fields import problems_error
 from nameplate_config.errors import ConfigError, ConfigFileError, Problem
-from nameplate_config.wording import shown
+from nameplate_config.wording import sentences, shown
 
 Values = dict[str, Any]
 Step = Callable[[Values], Values]
 
 VERSION = "config_version"
-
-
-class Versioned(Protocol):
-    """A config class, as far as its version goes."""
-
-    __name__: str
-    __mro__: tuple[type, ...]
-    config_version: int
 
 
 class Migration:
@@ -69,13 +61,13 @@ def migrates(old: int, new: int) -> Callable[[Step], Migration]:
     return declare
 
 
-def steps_of(cls: Versioned) -> dict[int, Migration]:
+def steps_of(cls: Any) -> dict[int, Migration]:
     """Return the steps that a class declares or inherits, by the version they start from."""
     declared = [each for base in reversed(cls.__mro__) for each in vars(base).values() if isinstance(each, Migration)]
     return {each.old: each for each in declared}
 
 
-def check_steps(cls: Versioned) -> None:
+def check_steps(cls: Any) -> None:
     """Make sure that every older version can be read.
 
     Raises:
@@ -87,12 +79,11 @@ def check_steps(cls: Versioned) -> None:
     steps = steps_of(cls)
     for version in range(1, cls.config_version):
         if version not in steps:
-            following = f"@migrates({version}, {version + 1})"
-            message = f"{cls.__name__} is of version {cls.config_version}, but cannot read version {version}. Add a "
-            raise ConfigError(f"{message}method with {following}.")
+            message = f"{cls.__name__} is of version {cls.config_version}, but cannot read version {version}."
+            raise ConfigError(sentences(message, f"Add a method with @migrates({version}, {version + 1})."))
 
 
-def migrated(cls: Versioned, values: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
+def migrated(cls: Any, values: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
     """Return the values of a file as the class's own version would hold them, without the version.
 
     Raises:
@@ -111,7 +102,7 @@ def migrated(cls: Versioned, values: Mapping[str, Any], *, where: str) -> Mappin
     return {name: value for name, value in values.items() if name != VERSION} if VERSION in values else values
 
 
-def _replayed(cls: Versioned, version: int, values: Values, where: str) -> Values:
+def _replayed(cls: Any, version: int, values: Values, where: str) -> Values:
     steps = steps_of(cls)
     while version < cls.config_version:
         step = steps[version]
@@ -126,7 +117,7 @@ def _replayed(cls: Versioned, version: int, values: Values, where: str) -> Value
     return values
 
 
-def _failure(cls: Versioned, step: Migration, where: str, what: str) -> ConfigError:
+def _failure(cls: Any, step: Migration, where: str, what: str) -> ConfigError:
     place = f"{where}: " if where else ""
     message = f"{place}the migration of {cls.__name__} from version {step.old} to {step.new} {what}."
     return ConfigFileError(message, code="failed-migration") if where else ConfigError(message)

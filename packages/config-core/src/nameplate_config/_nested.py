@@ -35,7 +35,7 @@ class NestedConfig(Codec):
 
     def convert(self, value: Any, site: Site) -> PreTrainedConfig:
         if type(value) is self._kind:
-            return value._cloned()
+            return value.copy()
         if isinstance(value, PreTrainedConfig):
             hint = f"Annotate the field with {type(value).__name__}, or it could not be restored."
             raise site.refuse(self.expected, value, hint)
@@ -62,7 +62,7 @@ class AnyConfig(Codec):
             if found is not type(value):
                 hint = f"{value.model_type!r} is registered for another class, {found.__module__}.{found.__qualname__}."
                 raise site.refuse(self.expected, value, hint)
-            return value._cloned()
+            return value.copy()
         if not isinstance(value, dict):
             raise site.refuse(self.expected, value)
         return read_nested(self._found(value.get("model_type"), value, site), value, site)

@@ -5,7 +5,7 @@ from typing import Any
 
 from nameplate_config._fields import Schema
 from nameplate_config.errors import ConfigFileError
-from nameplate_config.wording import listed
+from nameplate_config.wording import listed, sentences
 
 
 def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, Any], str]:
@@ -25,9 +25,11 @@ def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, An
     if not found:
         return values, where  # of another architecture, which the reader will say
     if len(found) > 1:
-        message = f"{where} holds {len(found)} configs of model_type {cls.model_type!r}: {listed(found)}."
-        hint = f"Set {cls.__name__}.base_config_key to one of them, or load the whole and take its attribute."
-        raise ConfigFileError(f"{message}\n  {hint}", code="wrong-model-type")
+        message = sentences(
+            f"{where} holds {len(found)} configs of model_type {cls.model_type!r}: {listed(found)}.",
+            f"Set {cls.__name__}.base_config_key to one of them, or load the whole and take its attribute.",
+        )
+        raise ConfigFileError(message, code="wrong-model-type")
     return parts[found[0]], f"{where} ({found[0]})"
 
 

@@ -147,12 +147,10 @@ class Integer(Codec):
     expected = "an int"
 
     def convert(self, value: Any, site: Site) -> int:
-        if isinstance(value, int) and not isinstance(value, (bool, enum.Enum)):
-            value = int(value)
-        elif site.from_file and type(value) is float and value.is_integer():
-            value = int(value)
-        else:
+        whole = site.from_file and type(value) is float and float(value).is_integer()
+        if not whole and (not isinstance(value, int) or isinstance(value, (bool, enum.Enum))):
             raise site.refuse(self.expected, value)
+        value = int(value)
         if abs(value) > LARGEST_INTEGER:
             expected = f"an int of at most {LONGEST_INTEGER} digits"
             raise site.refuse(expected, value)
@@ -167,7 +165,7 @@ class Integer(Codec):
     def keeps(self, values: Values[Any]) -> bool:
         if not {int}.issuperset(map(type, values)):
             return False
-        return not values or bool(-LARGEST_INTEGER <= min(values) and max(values) <= LARGEST_INTEGER)
+        return not values or bool(min(values) >= -LARGEST_INTEGER and max(values) <= LARGEST_INTEGER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class OptionalCodec(Codec):
             problem = error.problems[0]
             if problem.path != site.path or not problem.expected:
                 raise
-            raise site.refuse(f"{problem.expected} or None", value, problem.hint) from None
+            expected = f"{problem.expected} or None"
+            raise site.refuse(expected, value, problem.hint) from None
 
     def encode(self, value: Any) -> JSONValue:
         return None if value is None else self.inner.encode(value)

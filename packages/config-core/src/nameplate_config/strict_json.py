@@ -79,11 +79,13 @@ def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
         root = reader.decode(text)
     except json.JSONDecodeError as problem:
         message = f"is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}"
-        raise _RefusedError("syntax", message) from problem
+        raise _RefusedError(message, "syntax") from problem
     except _LiteralError as problem:
-        raise _RefusedError(problem.code, f"{problem}{_line_of(text, problem.literal)}") from None
+        message = f"{problem}{_line_of(text, problem.literal)}"
+        raise _RefusedError(message, problem.code) from None
     if not isinstance(root, dict):
-        raise _RefusedError("wrong-root", f"must hold a JSON object, found {shown(root)}")
+        message = f"must hold a JSON object, found {shown(root)}"
+        raise _RefusedError(message, "wrong-root")
     return root
 
 
@@ -110,13 +112,13 @@ def readable_text(value: dict[str, Any], *, where: str) -> str:
     """
     try:
         text = canonical_text(value)
-        if len(text) > LARGEST_CONFIG:
-            message = f"would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read"
-            raise _RefusedError("too-large", message)
         _check_amount(text, CONFIG_BUDGET)
     except _RefusedError as problem:
         message = f"{where} {problem}."
         raise ConfigFileError(message, code=problem.code) from None
+    if len(text) > LARGEST_CONFIG:
+        message = f"{where} would have {len(text):,} bytes; at most {LARGEST_CONFIG:,} are read."
+        raise ConfigFileError(message, code="too-large")
     return text
 
 
@@ -134,14 +136,16 @@ def _text(value: Any, depth: int) -> str:
     if not value or not isinstance(value, (dict, list)):
         return _encoder(", ").encode(value)
     if depth >= DEEPEST:
-        raise _RefusedError("too-deep", f"nests lists and objects more than {DEEPEST} deep")
+        message = f"nests lists and objects more than {DEEPEST} deep"
+        raise _RefusedError(message, "too-deep")
     line = "\n" + "  " * (depth + 1)
     if isinstance(value, list):
         opening, closing, items = "[", "]", value
     else:
         opening, closing, items = "{", "}", value.values()
         if len(value) > CONFIG_BUDGET.keys:
-            raise _RefusedError("too-many-keys", _too_many_keys(len(value), CONFIG_BUDGET.keys))
+            message = _too_many_keys(len(value), CONFIG_BUDGET.keys)
+            raise _RefusedError(message, "too-many-keys")
     if _FLAT.issuperset(map(type, items)):
         body = _encoder("," + line).encode(value)[1:-1]
     elif isinstance(value, list):
@@ -163,7 +167,7 @@ def _encoder(separator: str) -> json.JSONEncoder:
 class _RefusedError(Exception):
     """What is wrong with a file, without its name."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
 
@@ -171,8 +175,8 @@ class _RefusedError(Exception):
 class _LiteralError(_RefusedError):
     """What is wrong with one number or constant, whose line is found out only now."""
 
-    def __init__(self, code: str, message: str, literal: str) -> None:
-        super().__init__(code, message)
+    def __init__(self, message: str, code: str, literal: str) -> None:
+        super().__init__(message, code)
         self.literal = literal
 
 
@@ -191,30 +195,31 @@ class _Reader(json.JSONDecoder):
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(pairs) > self._most_keys:
-            raise _RefusedError("too-many-keys", _too_many_keys(len(pairs), self._most_keys))
+            message = _too_many_keys(len(pairs), self._most_keys)
+            raise _RefusedError(message, "too-many-keys")
         if len(result) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))
             message = f"has the key {shown(twice)} twice in one object; keep one of them"
-            raise _RefusedError("duplicate-key", message)
+            raise _RefusedError(message, "duplicate-key")
         return result
 
     def _constant(self, name: str) -> NoReturn:
         message = f'holds the literal {name}, which JSON lacks; write {{"__float__": "{name}"}}'
-        raise _LiteralError("no-number", message, name)
+        raise _LiteralError(message, "no-number", name)
 
     def _float(self, digits: str) -> float:
         value = float(digits)
         if math.isinf(value):
             message = f"holds the number {shown(digits)}, which is beyond the largest float"
-            raise _LiteralError("no-number", message, digits)
+            raise _LiteralError(message, "no-number", digits)
         return value
 
     def _integer(self, digits: str) -> int:
         count = len(digits.lstrip("-"))
         if count > LONGEST_INTEGER:
             message = f"holds an integer of {count:,} digits; at most {LONGEST_INTEGER} are read"
-            raise _LiteralError("long-integer", message, digits)
+            raise _LiteralError(message, "long-integer", digits)
         return int(digits)
 
 
@@ -229,12 +234,13 @@ def _too_many_keys(found: int, limit: int) -> str:
 
 def _decoded(data: bytes) -> str:
     if data.startswith(b"\xef\xbb\xbf"):
-        raise _RefusedError("byte-order-mark", "starts with a byte order mark; save it as UTF-8 without one")
+        message = "starts with a byte order mark; save it as UTF-8 without one"
+        raise _RefusedError(message, "byte-order-mark")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"is not UTF-8: byte {error.start} is {data[error.start]:#04x}"
-        raise _RefusedError("not-utf-8", message) from error
+        raise _RefusedError(message, "not-utf-8") from error
 
 
 def _check_amount(text: str, budget: Budget) -> None:
@@ -246,13 +252,14 @@ def _check_amount(text: str, budget: Budget) -> None:
     found = sum(map(outside.count, "[{,"))
     if found > budget.values:
         message = f"holds about {found:,} values; at most {budget.values:,} are read"
-        raise _RefusedError("too-many-values", message)
+        raise _RefusedError(message, "too-many-values")
     depth = 0
     for match in re.finditer(r"[\[\]{}]", outside):
         depth += 1 if match.group() in "[{" else -1
         if depth > DEEPEST:
             line = f"at line {text.count(chr(10), 0, match.start()) + 1}"
-            raise _RefusedError("too-deep", f"nests lists and objects more than {DEEPEST} deep {line}")
+            message = f"nests lists and objects more than {DEEPEST} deep {line}"
+            raise _RefusedError(message, "too-deep")
         if depth < 0:  # no JSON: the parser will say where
             return
 
