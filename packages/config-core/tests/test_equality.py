@@ -98,9 +98,9 @@ def test_extras_make_configs_differ():
     assert Block.from_dict({"note": 1}) != Block()
 
 
-def test_configs_have_no_hash():
-    """A config can change, so it cannot be the key of a dict."""
-    with pytest.raises(TypeError, match="unhashable type: 'Block'"):
+def test_a_config_that_can_change_has_no_hash():
+    """A config that is not frozen cannot be the key of a dict; the message says how it could."""
+    with pytest.raises(TypeError, match=r"Block can be hashed only when it is frozen: config.freeze\(\)."):
         hash(Block())
 
 

@@ -32,9 +32,10 @@ def test_label2id_follows_from_id2label():
     )
 
 
-def test_there_are_no_labels_by_default():
-    """A config without labels has neither map, in the object and in the file."""
-    assert (Block().id2label, Block().label2id) == (None, None)
+def test_there_are_two_labels_by_default():
+    """A config without labels has the two that Transformers gives it, and writes neither map."""
+    assert (Block().num_labels, Block().id2label) == (2, {0: "LABEL_0", 1: "LABEL_1"})
+    assert Block().label2id == {"LABEL_0": 0, "LABEL_1": 1}
     assert {"id2label", "label2id"} & Block().to_dict().keys() == set()
 
 
@@ -49,11 +50,12 @@ def test_id2label_follows_from_label2id():
 
 
 def test_labels_can_be_removed():
-    """Assigning None to either map removes both."""
+    """Assigning None to either map brings the default labels back."""
     config = Block(id2label={0: "cat"})
     config.label2id = None
 
-    assert config.id2label is None
+    assert config == Block()
+    assert config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
 
 
 def test_both_maps_may_override():
@@ -109,9 +111,7 @@ def test_a_map_of_labels_is_a_dict():
     with pytest.raises(ConfigError) as caught:
         Block.from_dict({"id2label": "cat", "label2id": {"cat": 0}})
 
-    assert (
-        str(caught.value) == "Block: 1 problem.\n  id2label: expected a dict from an int to a str or None, found 'cat'"
-    )
+    assert str(caught.value) == "Block: 1 problem.\n  id2label: expected a dict or None, found 'cat'"
 
 
 def test_labels_are_checked():
@@ -119,7 +119,7 @@ def test_labels_are_checked():
     with pytest.raises(ConfigError) as caught:
         Block.from_dict({"id2label": {"0": ["cat"]}, "label2id": {}})
 
-    assert str(caught.value) == "Block: 1 problem.\n  id2label['0']: expected a str, found ['cat']"
+    assert str(caught.value) == "Block: 1 problem.\n  id2label[0]: expected a str, found ['cat']"
 
 
 def test_a_class_may_declare_its_own_label2id():

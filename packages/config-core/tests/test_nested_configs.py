@@ -54,7 +54,10 @@ def test_a_misspelt_key_in_code_is_refused():
     with pytest.raises(ConfigError) as caught:
         Outer(stage={"dept": 5})
 
-    assert str(caught.value) == "Outer: 1 problem.\n  stage.dept: expected a field of Stage. Did you mean 'depth'?"
+    assert (
+        str(caught.value)
+        == "Outer: 1 problem.\n  stage.dept: expected a field of Stage, found 5. Did you mean 'depth'?"
+    )
 
 
 def test_extras_of_nested_configs_survive():

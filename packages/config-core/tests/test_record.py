@@ -200,11 +200,11 @@ def test_a_record_that_is_no_config_is_named(tmp_path: Path):
 
 def test_a_large_config_is_refused(tmp_path: Path):
     """A `config.json` over the budget is refused unread."""
-    (tmp_path / "config.json").write_text('{"a": "' + "x" * (1 << 20) + '"}')
+    (tmp_path / "config.json").write_text('{"a": "' + "x" * (4 << 20) + '"}')
     with pytest.raises(ConfigFileError) as caught:
         Block.from_pretrained(tmp_path)
 
-    assert str(caught.value) == (f"{str(tmp_path / 'config.json')!r} has 1,048,585 bytes; at most 1,048,576 are read.")
+    assert str(caught.value) == (f"{str(tmp_path / 'config.json')!r} has 4,194,313 bytes; at most 4,194,304 are read.")
 
 
 def test_the_values_are_read_with_their_place(tmp_path: Path):

@@ -126,11 +126,10 @@ def test_the_file_of_another_architecture_is_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (10**30, "holds an integer of 31 digits; at most 20 are read."),
         (json.loads("[" * 70 + "]" * 70), "nests lists and objects more than 64 deep."),
-        ("x" * (1 << 20), "would have 1,048,594 bytes; at most 1,048,576 are read."),
+        ("x" * (4 << 20), "would have 4,194,322 bytes; at most 4,194,304 are read."),
     ],
-    ids=["digits", "depth", "size"],
+    ids=["depth", "size"],
 )
 def test_nothing_is_written_that_could_not_be_read(value, problem, tmp_path: Path):
     """A config whose file would exceed a budget of the reader is not saved, and the old file stays."""

@@ -12,10 +12,11 @@ import pytest
 
 from nameplate_config import ConfigFileError, NameplateError
 from nameplate_config.strict_json import (
+    CONFIG_BUDGET,
     DEEPEST,
     LARGEST_CONFIG,
     LONGEST_INTEGER,
-    CONFIG_BUDGET,
+    Budget,
     canonical_text,
     parse_object,
     readable_text,
@@ -113,7 +114,7 @@ def test_a_long_key_is_shortened():
 def test_literals_that_json_lacks_are_refused(literal: str):
     """A float that JSON lacks is refused with the way to write it."""
     assert refused(b'{"a": [%s]}' % literal.encode()) == (
-        f'config.json holds the literal {literal}, which JSON lacks; write {{"__float__": "{literal}"}}.'
+        f'config.json holds the literal {literal}, which JSON lacks; write {{"__float__": "{literal}"}} (line 1).'
     )
 
 
@@ -137,7 +138,7 @@ def test_nesting_has_a_limit():
     """A file may nest so deep and no deeper; a hundred thousand levels are refused alike."""
     assert parse_object(nested(DEEPEST), where="x")
     for data in (nested(DEEPEST + 1), nested(100_000), b'{"a":' + b"[" * 100_000, b"[" * 100_000):
-        assert refused(data) == "config.json nests lists and objects more than 64 deep."
+        assert refused(data) == "config.json nests lists and objects more than 64 deep at line 1."
 
 
 def test_brackets_in_texts_are_no_nesting():
@@ -158,9 +159,11 @@ def test_integers_have_a_limit():
 
     assert parse_object(b'{"a": [%d, %d]}' % (most, -most), where="x") == {"a": [most, -most]}
     for number in (b"1" * 21, b"-" + b"1" * 21):
-        assert refused(b'{"a": %s}' % number) == "config.json holds an integer of 21 digits; at most 20 are read."
+        assert (
+            refused(b'{"a": %s}' % number) == "config.json holds an integer of 21 digits; at most 20 are read (line 1)."
+        )
     assert refused(b'{"a": ' + b"9" * 500_000 + b"}") == (
-        "config.json holds an integer of 500,000 digits; at most 20 are read."
+        "config.json holds an integer of 500,000 digits; at most 20 are read (line 1)."
     )
 
 
@@ -170,9 +173,9 @@ def test_objects_have_a_limit():
 
     assert len(parse_object(data, where="x")) == CONFIG_BUDGET.keys
     assert refused(data[:-1] + b', "more": 0}') == (
-        "config.json has an object of 10,001 keys; at most 10,000 are read."
+        "config.json has an object of 50,001 keys; at most 50,000 are read."
     )
-    assert len(parse_object(data[:-1] + b', "more": 0}', where="x", budget=10_001)) == 10_001
+    assert len(parse_object(data[:-1] + b', "more": 0}', where="x", budget=Budget(keys=50_001))) == 50_001
 
 
 def test_the_caller_chooses_the_error():
@@ -231,7 +234,7 @@ def test_a_text_that_is_too_long_is_refused():
     with pytest.raises(ConfigFileError) as caught:
         readable_text({"a": "x" * LARGEST_CONFIG}, where="the file")
 
-    assert str(caught.value) == "the file would have 1,048,590 bytes; at most 1,048,576 are read."
+    assert str(caught.value) == "the file would have 4,194,318 bytes; at most 4,194,304 are read."
 
 
 CANONICAL = """

@@ -1,12 +1,13 @@
 """Names that no config declares: keywords, attributes and keys of a file that are refused, or kept as extras."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from annotated_types import Ge
 
-from nameplate_config import ConfigError, PreTrainedConfig, UnknownOptionError
+from nameplate_config import ConfigError, ConfigFileError, PreTrainedConfig, UnknownOptionError
 
 
 class Block(PreTrainedConfig):
@@ -171,23 +172,29 @@ def test_unknown_keys_of_a_file_can_be_read():
     assert Block.from_dict({"note": "kept"}).note == "kept"
 
 
-def test_unknown_keys_never_hide_methods():
-    """A key called like a method or a special attribute is kept without touching the config's own."""
-    hostile = {"to_dict": 1, "from_dict": 2, "__class__": 3, "__init__": 4, "_extras": 5, "save_pretrained": 6}
-    config = Plain.from_dict(hostile)
+@pytest.mark.parametrize(
+    "name", ["to_dict", "from_dict", "__class__", "__init__", "_nameplate", "save_pretrained", "attribute_map"]
+)
+def test_a_key_that_would_hide_a_method_is_refused(name: str, tmp_path: Path):
+    """A file may not hold a key called like a method or a special attribute: it could not be read as an attribute."""
+    (tmp_path / "config.json").write_text(json.dumps({name: 1}))
+    with pytest.raises(ConfigFileError) as caught:
+        Plain.from_pretrained(tmp_path)
 
-    assert type(config) is Plain
-    assert {name: config.to_dict()[name] for name in hostile} == hostile
+    assert caught.value.code == "reserved-key"
+    assert str(caught.value) == (
+        f"Plain in {tmp_path / 'config.json'}: 1 problem.\n  {name}: expected no such key, found 1. "
+        "It is the name of something that every config has, such as a method. Rename the key."
+    )
 
 
-def test_unknown_keys_never_hide_methods_where_init_sets_attributes():
-    """The same holds for an `__init__` that assigns whatever it is given."""
+def test_a_method_of_the_base_cannot_be_assigned():
+    """Not even an `__init__` of the class's own can replace what the base class works with."""
 
-    class Assigning(PreTrainedConfig):
+    class Breaking(PreTrainedConfig):
         def __init__(self, **kwargs):
-            for name, value in kwargs.items():
-                setattr(self, name, value)
+            super().__init__(**kwargs)
+            self._encoded = {}
 
-    config = Assigning.from_dict({"to_dict": 1, "note": 2})
-
-    assert config.to_dict() == {"to_dict": 1, "note": 2}
+    with pytest.raises(UnknownOptionError, match=r"Breaking\._encoded is a method of every config"):
+        Breaking()

@@ -104,9 +104,8 @@ class PreTrainedConfig(ConfigInstance):
         config, unused = self._read(self.to_dict(), changes, where="")
         self._declared.refuse_unknown(list(unused))
         state_of(config).origin = self._nameplate.origin
-        state_of(config).given = self._nameplate.given | state_of(config).given & {
-            *map(self._declared.field_name, changes)
-        }
+        named = {self._declared.field_name(name) for name in changes}
+        state_of(config).given = self._nameplate.given | named.intersection(self._declared.fields)
         return config
 
     def update(self, values: Mapping[str, Any]) -> None:

@@ -237,7 +237,7 @@ class Anything(Codec):
             return list(value) if self.keeps(value) else each_converted(value, repeat(self), site)
         if isinstance(value, dict):
             if is_tagged_float(value):  # given in code, it would come back as that float
-                return Float().convert(value, Site(site.field, from_file=True))
+                return Float().convert(value, site)
             return _ANY_DICT.convert(value, site)
         hint = "Annotate the field with its type so that it can be restored."
         raise site.refuse(self.expected, value, hint)

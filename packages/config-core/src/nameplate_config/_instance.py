@@ -213,7 +213,7 @@ class ConfigInstance(metaclass=ConfigMeta):
         problems = problems or list(self._conflicts())
         if problems:
             raise problems_error(type(self).__name__, problems, where=where)
-        self._nameplate.given = frozenset(supplied) & schema.fields.keys()
+        self._nameplate.given = frozenset(supplied).intersection(schema.fields)
         self._nameplate.ready = True
 
     def _take_extras(self, supplied: Mapping[str, Any], *, from_file: bool) -> list[Problem]:

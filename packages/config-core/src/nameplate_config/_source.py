@@ -1,7 +1,7 @@
-"""Where a checkpoint comes from: a local folder or a repository on the Hub, decided once.
+"""Where a checkpoint comes from: a local folder, one file or a repository on the Hub, decided once.
 
-The only module that imports huggingface_hub, and only when a repository is named. What the files mean belongs
-elsewhere.
+Like `_publish`, this module imports huggingface_hub, and only when a repository is named. What the files mean
+belongs elsewhere.
 """
 
 import os
@@ -17,7 +17,7 @@ from nameplate_config.typing import HubOptions, StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences
 
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REFUSED = frozenset({401, 403})  # of HTTP: nobody, or somebody who may not
 
 HUB_OPTIONS = frozenset(HubOptions.__annotations__)
 """The names of the options that `HubOptions` declares."""
@@ -32,6 +32,8 @@ class Source:
         folder: The local folder, or None for a repository.
         repository: The repository's id on the Hub, or None for a folder.
         commit: The commit that a repository was resolved to.
+        options: How its files are fetched.
+        file: The one file that was named instead of a folder: a config, and nothing beside it.
     """
 
     name: str
@@ -39,9 +41,12 @@ class Source:
     repository: str | None = None
     commit: str | None = None
     options: HubOptions | None = None
+    file: Path | None = None
 
     def where(self, filename: str) -> str:
         """Return how messages name one of its files."""
+        if self.file is not None:
+            return str(self.file)
         if self.folder is not None:
             return str(self.folder / filename)
         subfolder = (self.options or {}).get("subfolder", "")
@@ -53,9 +58,12 @@ class Source:
         Where the Hub is not to be asked, only what the cache holds counts.
 
         Raises:
+            SourceNotFoundError: If the source is one file.
             UnsafePathError: If the name is no plain file name.
             HubError: If the Hub cannot be asked.
         """
+        if self.file is not None:
+            raise _no_folder(self.file)
         if self.folder is not None:
             path = member(self.folder, filename)
             return path if os.path.lexists(path) else None
@@ -80,14 +88,20 @@ class Source:
         raise SourceNotFoundError(message)
 
 
-def open_source(source: StrPath | Source, **options: Unpack[HubOptions]) -> Source:
+def open_source(source: StrPath | Source, *, allow_file: bool = False, **options: Unpack[HubOptions]) -> Source:
     """Decide whether *source* is a folder or a repository, and fix the commit of a repository.
 
     An existing path is a folder. What looks like a path (absolute, starting with a dot or `~`, a `Path`) is
     never looked up on the Hub.
 
+    Args:
+        source: A folder, the id of a repository, or a source that is open already.
+        allow_file: Whether it may be the path of a file as well, which is then the config.
+        **options: See `HubOptions`.
+
     Raises:
-        SourceNotFoundError: If there is no such folder and the text cannot be a repository's id.
+        SourceNotFoundError: If there is no such folder and the text cannot be a repository's id, or if the path
+            is that of a file and may not be.
         HubError: If the Hub refused or could not be reached.
         UnknownOptionError: If an option is none of `HubOptions`.
     """
@@ -103,7 +117,7 @@ def open_source(source: StrPath | Source, **options: Unpack[HubOptions]) -> Sour
         raise SourceNotFoundError(message)
     path = Path(text).expanduser()
     if path.exists() or isinstance(source, os.PathLike) or not _REPOSITORY.fullmatch(text):
-        return Source(text, _local_folder(path, options.get("subfolder", "")))
+        return _local_source(text, path, options.get("subfolder", ""), allow_file=allow_file)
     return _open_repository(text, options)
 
 
@@ -113,22 +127,31 @@ def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     return options, {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS}
 
 
-def _local_folder(path: Path, subfolder: str) -> Path:
+def _local_source(name: str, path: Path, subfolder: str, *, allow_file: bool) -> Source:
     folder = path
     for part in filter(None, subfolder.split("/")):
         folder = member(folder, part)
     if folder.is_dir():
-        return folder
-    if folder.exists():
-        message = f"{str(folder)!r} is a file. Give the folder that holds it."
+        return Source(name, folder)
+    if allow_file and path.exists() and not path.is_dir():
+        if folder == path:
+            return Source(name, None, file=path)
+        message = f"{str(path)!r} is a file, so it has no subfolder {subfolder!r}. Give one of them."
         raise SourceNotFoundError(message)
+    raise _no_folder(folder)
+
+
+def _no_folder(folder: Path) -> SourceNotFoundError:
+    """Return the error about a path that is no folder, with the way to one."""
+    if folder.exists():
+        return SourceNotFoundError(f"{str(folder)!r} is a file. Give the folder that holds it.")
     parent = next((each for each in folder.parents if each.is_dir()), Path())
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     message = sentences(
         f"there is no folder {str(folder)!r}.",
         did_you_mean(folder.name, names) or f"Folders in {str(parent)!r}: {listed(names)}.",
     )
-    raise SourceNotFoundError(message)
+    return SourceNotFoundError(message)
 
 
 def _open_repository(name: str, options: HubOptions) -> Source:
@@ -172,7 +195,13 @@ def hub_error(name: str, revision: str, error: Exception) -> Exception:
     if isinstance(error, RevisionResolutionError):
         return _not_cached(f"revision {revision!r} of {name!r}")
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return HubError(f"the Hub could not be asked about {name!r}: {reason}")
+    refused = getattr(getattr(error, "response", None), "status_code", None) in _REFUSED
+    return HubError(
+        sentences(
+            f"the Hub could not be asked about {name!r}: {reason}",
+            "Log in with `hf auth login`, or give a token that may do this." if refused else "",
+        )
+    )
 
 
 def _not_cached(what: str) -> HubError:

@@ -7,8 +7,10 @@ nesting and endless digits are refused. Knows nothing of configs.
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NoReturn
 
 from nameplate_config.errors import ConfigFileError, NameplateError
@@ -41,6 +43,7 @@ CONFIG_BUDGET = Budget()
 """What a config file may hold."""
 
 _DIGIT_RUNS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
+_BRACKET = re.compile(r"[\[\]{}]")
 _TOO_LONG = b"0" * (LONGEST_INTEGER + 1)
 
 
@@ -249,12 +252,16 @@ def _check_amount(text: str, budget: Budget) -> None:
     if opening <= DEEPEST and opening + text.count(",") <= budget.values:  # those inside of texts included
         return
     outside = _outside_texts(text)
+    _check_depth(islice(_BRACKET.finditer(outside), 2 * budget.values), text)
     found = sum(map(outside.count, "[{,"))
     if found > budget.values:
         message = f"holds about {found:,} values; at most {budget.values:,} are read"
         raise _RefusedError(message, "too-many-values")
+
+
+def _check_depth(brackets: Iterable[re.Match[str]], text: str) -> None:
     depth = 0
-    for match in re.finditer(r"[\[\]{}]", outside):
+    for match in brackets:
         depth += 1 if match.group() in "[{" else -1
         if depth > DEEPEST:
             line = f"at line {text.count(chr(10), 0, match.start()) + 1}"
