@@ -587,7 +587,7 @@ class Pair(enum.Enum):
     ("annotation", "reason"),
     [
         (bytearray, "no codec for the annotation <class 'bytearray'>"),
-        (list[slice], "no codec for the annotation <class 'slice'>"),
+        (list[range], "no codec for the annotation <class 'range'>"),
         (Pair, "no codec for Pair: JSON has no scalar for each of its values"),
         (Literal[Mode.FAST], "no codec for the choices Mode.FAST"),
         (dict[tuple[int, int], int], "no codec for dict keys that are tuple[int, int]"),

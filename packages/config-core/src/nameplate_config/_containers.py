@@ -107,15 +107,12 @@ class MappingCodec(Codec):
             expected = "a dict"
             raise site.refuse(expected, value)
         if self.value.keeps(value.values()):
-            keys = self._keys_at_once(value, site)
-            if keys is not None:
-                return dict(zip(keys, value.values(), strict=True))
+            if self.key.keeps(value):
+                return dict(value)
+            numbers = integer_keys(value) if site.from_file and self.key is INTEGER else None
+            if numbers is not None:
+                return dict(zip(numbers, value.values(), strict=True))
         return self._converted(value, site)
-
-    def _keys_at_once(self, value: Mapping[Any, Any], site: Site) -> Iterable[Any] | None:
-        if self.key.keeps(value):
-            return value
-        return integer_keys(value) if site.from_file and self.key is INTEGER else None
 
     def _converted(self, value: Mapping[Any, Any], site: Site) -> dict[Any, Any]:
         problems: list[Problem] = []

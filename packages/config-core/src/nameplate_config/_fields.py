@@ -8,6 +8,7 @@ alias stands for, and under which name a value must be handed to `__init__`. Val
 import dataclasses
 import inspect
 import json
+import re
 import sys
 import types
 import typing
@@ -258,12 +259,12 @@ def _named(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
 
 
 def _annotated_fields(cls: type, declared: Mapping[str, Field], *, inherited: bool) -> dict[str, Field]:
-    namespace = vars(sys.modules.get(cls.__module__)) if cls.__module__ in sys.modules else {}
+    scope = _scope(cls, vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {})
     found: dict[str, Field] = {}
     for name, annotation in inspect.get_annotations(cls).items():
-        resolved = _resolved(cls, name, annotation, namespace)
-        if name.startswith("_") or _is_class_variable(resolved):
+        if name.startswith("_") or _is_class_variable(annotation):
             continue
+        resolved = _resolved(cls, name, annotation, scope)
         before = declared[name].default if name in declared else MISSING
         default = _default(cls.__dict__.get(name, before))
         found[name] = _field(cls, name, resolved, default, inherited=inherited)
@@ -272,7 +273,8 @@ def _annotated_fields(cls: type, declared: Mapping[str, Field], *, inherited: bo
 
 def _redefined_defaults(cls: type, declared: Mapping[str, Field]) -> dict[str, Field]:
     """A class attribute without an annotation gives the field of a base class another default."""
-    names = [name for name in cls.__dict__ if name in declared and name not in inspect.get_annotations(cls)]
+    annotated = inspect.get_annotations(cls)
+    names = [name for name in cls.__dict__ if name in declared and name not in annotated]
     values = {name: _default(cls.__dict__[name]) for name in names}
     return {
         name: _field(cls, name, _known_annotation(declared[name]), value, inherited=False)
@@ -297,14 +299,14 @@ def _check_conditions(cls: type, fields: Mapping[str, Field]) -> None:
 def _parameter_fields(
     cls: type, signature: inspect.Signature, aliases: Mapping[str, str], declared: Mapping[str, Field]
 ) -> dict[str, Field]:
-    namespace = cls.__dict__["__init__"].__globals__
+    scope = _scope(cls, cls.__dict__["__init__"].__globals__)
     found: dict[str, Field] = {}
     for parameter in _named(signature).values():
         name = aliases.get(parameter.name, parameter.name)
         default = MISSING if parameter.default is parameter.empty else parameter.default
         annotation: Any = None
         if parameter.annotation is not parameter.empty:
-            annotation = _resolved(cls, name, parameter.annotation, namespace)
+            annotation = _resolved(cls, name, parameter.annotation, scope)
         elif name in declared:
             annotation = _known_annotation(declared[name])
         found[name] = _field(cls, name, annotation, default, inherited=False)
@@ -325,22 +327,29 @@ def _field(cls: type, name: str, annotation: Any, default: Any, *, inherited: bo
     return Field(name, Any if annotation is None else annotation, own, marks, inherited, codec)
 
 
-def _resolved(cls: type, name: str, annotation: Any, namespace: Mapping[str, Any]) -> Any:
+_Scope = tuple[dict[str, Any], dict[str, Any]]
+"""The global and the local names that the annotations of a class may use."""
+
+
+def _scope(cls: type, namespace: Mapping[str, Any]) -> _Scope:
+    # What a class defines, such as a method called `list`, must not shadow what its annotations mean.
+    return {cls.__name__: cls, **namespace}, {key: value for key, value in vars(cls).items() if isinstance(value, type)}
+
+
+def _resolved(cls: type, name: str, annotation: Any, scope: _Scope) -> Any:
     if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         return annotation
-    if _is_class_variable(annotation) or str(annotation).startswith(("ClassVar", "typing.ClassVar")):
-        return ClassVar
-    # What a class defines, such as a method called `list`, must not shadow what its annotations mean.
-    local = {key: value for key, value in vars(cls).items() if isinstance(value, type)}
     holder = types.SimpleNamespace(__annotations__={name: annotation})
     try:
-        return typing.get_type_hints(holder, {cls.__name__: cls, **namespace}, local, include_extras=True)[name]
+        return typing.get_type_hints(holder, *scope, include_extras=True)[name]
     except Exception as error:
         message = f"{cls.__name__}.{name}: the annotation {annotation!r} cannot be resolved: {error}."
         raise ConfigError(message) from error
 
 
 def _is_class_variable(annotation: Any) -> bool:
+    if isinstance(annotation, str):  # not resolved: a ClassVar stands nowhere but at the front
+        return re.match(r"(\w+\.)?ClassVar\b", annotation) is not None
     return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
 
 

@@ -83,7 +83,7 @@ def read_file(path: Path, *, limit: int, too_large: type[NameplateError]) -> byt
         if size > limit:
             message = f"{str(path)!r} has {size:,} bytes; at most {limit:,} are read."
             raise too_large(message)
-        return file.read(limit)
+        return file.read(size)  # a buffer of the limit would cost more than most files
 
 
 def make_folder(folder: Path) -> None:
