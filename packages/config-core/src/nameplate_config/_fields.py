@@ -82,10 +82,9 @@ class Field:
 
     def is_default(self, value: Any) -> bool:
         """Whether a value is what the field has if nothing is said; 1 is neither 1.0 nor True."""
-        return value is self.default or (
-            type(value) is type(self.default)
-            and json.dumps(self.codec.encode(value)) == json.dumps(self.codec.encode(self.default))
-        )
+        if type(value) is type(self.default) and type(value) in {bool, int, str}:
+            return bool(value == self.default)
+        return json.dumps(self.codec.encode(value)) == json.dumps(self.codec.encode(self.default))
 
     def fresh_default(self) -> Any:
         """Return the default; a container is copied, so that no two configs share one."""

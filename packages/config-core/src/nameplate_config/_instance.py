@@ -369,6 +369,7 @@ class ConfigInstance(metaclass=ConfigMeta):
             ...
             nameplate_config.FrozenConfigError: BlockConfig is frozen. Change a copy: config.copy(width=...).
         """
+        getattr(self, LABELS)  # those of a config without labels are made when they are asked for
         values = {
             name: each.freeze() if isinstance(each, ConfigInstance) else frozen(each)
             for name, each in vars(self).items()
