@@ -41,7 +41,7 @@ class SeedConfig(PreTrainedConfig):
     """A config in the style of Transformers, with an alias."""
 
     model_type = "test_seed"
-    attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012 - as users write it
+    attribute_map = {"hidden_size": "d_model"}
 
     def __init__(self, hidden_size: int = 768, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -208,15 +208,13 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("kite")
 def test_a_wrong_override_is_refused(tmp_path: Path) -> None:
-    """An override is checked as the field is, and the error names the file."""
+    """An override is checked as the field is; the file is not to blame."""
     KiteConfig().save_pretrained(tmp_path)
 
     with pytest.raises(ConfigError) as error:
         AutoConfig.from_pretrained(tmp_path, width="wide")
 
-    assert str(error.value) == (
-        f"KiteConfig in {tmp_path / 'config.json'}: 1 problem.\n  width: expected an int, found 'wide'"
-    )
+    assert str(error.value) == "KiteConfig: 1 problem.\n  width: expected an int, found 'wide'"
 
 
 @pytest.mark.usefixtures("kite")

@@ -129,3 +129,129 @@ def test_a_class_may_declare_its_own_label2id():
         label2id: dict[str, int] = field(default_factory=dict)
 
     assert Own.from_dict(Own(label2id={"a": 1, "b": 1}).to_dict()).label2id == {"a": 1, "b": 1}
+
+
+# ---- how many there are
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "labels"),
+    [
+        ({}, 2, {0: "LABEL_0", 1: "LABEL_1"}),
+        ({"num_labels": 3}, 3, {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}),
+        ({"num_labels": 0}, 0, {}),
+        ({"id2label": {0: "cat"}}, 1, {0: "cat"}),
+        ({"id2label": {}}, 0, {}),
+        ({"id2label": None}, 2, {0: "LABEL_0", 1: "LABEL_1"}),
+        ({"id2label": {0: "cat", 5: "dog"}, "num_labels": 2}, 2, {0: "cat", 5: "dog"}),
+    ],
+)
+def test_labels_are_counted(given, count, labels):
+    """`num_labels` is the number of labels, and makes numbered ones where there are none."""
+    config = Block(**given)
+    loaded = Block.from_dict(json.loads(config.to_json_string()))
+
+    assert (config.num_labels, config.id2label) == (count, labels)
+    assert (loaded.num_labels, loaded.id2label) == (count, labels)
+
+
+def test_another_number_makes_numbered_labels():
+    """Setting another number replaces the labels; setting the same one keeps them."""
+    config = Block(id2label={0: "cat", 1: "dog"})
+    config.num_labels = 2
+    assert config.id2label == {0: "cat", 1: "dog"}
+
+    config.num_labels = 1
+    assert config.id2label == {0: "LABEL_0"}
+
+
+def test_loading_may_change_the_number(tmp_path):
+    """`from_pretrained(folder, num_labels=3)`, as people fine-tune, replaces the labels of the file."""
+    Block(id2label={0: "cat", 1: "dog"}).save_pretrained(tmp_path)
+
+    assert Block.from_pretrained(tmp_path, num_labels=3).id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+    assert Block.from_pretrained(tmp_path, num_labels=2).num_labels == 2
+
+
+def test_a_number_that_contradicts_labels_is_refused_in_code():
+    """A caller who gives both must mean the same."""
+    with pytest.raises(ConfigError) as caught:
+        Block(id2label={0: "cat"}, num_labels=2)
+
+    assert str(caught.value) == (
+        "Block: 1 problem.\n  num_labels: expected 1, the number of labels, found 2. Leave it out: it follows."
+    )
+
+
+def test_a_number_that_contradicts_labels_is_overruled_in_a_file(tmp_path):
+    """A file in which both stand is read with a warning, as Transformers reads it: the labels count."""
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "cat"}, "num_labels": 2}')
+    with pytest.warns(UserWarning, match=r"says num_labels: 2, but id2label has 1 labels, which count\."):
+        config = Block.from_pretrained(tmp_path)
+
+    assert (config.num_labels, "num_labels" in config.to_dict()) == (1, False)
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "3", True, 10**9])
+def test_a_number_of_labels_is_small_and_whole(count):
+    """A billion labels are refused before they are made, from code, from a file and by assignment."""
+    config = Block()
+    for attempt in (
+        lambda: Block(num_labels=count),
+        lambda: Block.from_dict({"num_labels": count}),
+        lambda: setattr(config, "num_labels", count),
+    ):
+        with pytest.raises(ConfigError, match=r"num_labels: expected an int from 0 to 50,000, found"):
+            attempt()
+
+
+def test_labels_made_on_the_way_can_be_changed():
+    """Labels that nobody named are there to be changed, and are saved once they differ."""
+    config = Block()
+    config.id2label[0] = "cat"
+
+    assert Block.from_dict(config.to_dict()).id2label == {0: "cat", 1: "LABEL_1"}
+    assert "id2label" not in Block().to_dict()
+
+
+class Counted(PreTrainedConfig):
+    """A config with a field of its own for the number of classes."""
+
+    model_type = "counted"
+    attribute_map = {"num_labels": "num_classes"}
+
+    num_classes: int = 5
+
+
+class Passing(PreTrainedConfig):
+    """A config whose `__init__` takes the number and passes it on, as many do for Transformers."""
+
+    def __init__(self, num_labels=4, **kwargs):
+        super().__init__(num_labels=num_labels, **kwargs)
+
+
+@pytest.mark.parametrize(("kind", "default"), [(Counted, 5), (Passing, 4)])
+def test_a_class_may_count_in_a_field(kind, default):
+    """Labels follow the field: numbered ones are made from it, named ones must agree, and alone they set it."""
+    assert (kind().num_labels, len(kind().id2label), "id2label" in kind().to_dict()) == (default, default, False)
+    assert kind(id2label={0: "cat"}).num_labels == 1
+    assert kind.from_dict(kind(num_labels=7).to_dict()).num_labels == 7
+
+    config = kind()
+    assert config.id2label[3] == "LABEL_3"
+    config.num_labels = 2
+    assert config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
+
+
+@pytest.mark.parametrize("kind", [Counted, Passing])
+def test_names_and_a_counting_field_must_agree(kind):
+    """Labels for other classes than the field counts are an error, from code and by assignment."""
+    with pytest.raises(
+        ConfigError, match=r"id2label: expected one label for each of the 3 classes, found labels for 0"
+    ):
+        kind(num_labels=3, id2label={0: "cat"})
+    config = kind(id2label={0: "cat"})
+    with pytest.raises(ConfigError, match="id2label: expected one label for each of the 2 classes"):
+        config.num_labels = 2
+
+    assert config.num_labels == 1

@@ -1,15 +1,27 @@
 """Configs that hold configs: how they are restored, checked and told apart."""
 
 import json
+import subprocess
+import sys
 from dataclasses import field
+from pathlib import Path
 
 import pytest
 
-from nameplate_config import ConfigError, PreTrainedConfig
+from nameplate_config import ConfigError, ConfigFileError, PreTrainedConfig
+
+
+class Node(PreTrainedConfig):
+    """A config that may hold one of its own kind."""
+
+    width: int = 8
+    child: "Node | None" = None
 
 
 class Stage(PreTrainedConfig):
     """A config that others hold."""
+
+    model_type = "stage"
 
     depth: int = 1
     ratio: float = 1.0
@@ -17,6 +29,8 @@ class Stage(PreTrainedConfig):
 
 class Outer(PreTrainedConfig):
     """A config that holds another."""
+
+    model_type = "outer"
 
     stage: Stage = Stage()
     extra_stages: list[Stage] = field(default_factory=list)
@@ -58,6 +72,89 @@ def test_a_misspelt_key_in_code_is_refused():
         str(caught.value)
         == "Outer: 1 problem.\n  stage.dept: expected a field of Stage, found 5. Did you mean 'depth'?"
     )
+
+
+def test_one_class_may_hold_its_own_kind():
+    """A config may hold configs of its class, as deep as a file may nest; each costs as much as the one before."""
+    config = None
+    for depth in range(60):
+        config = Node(width=depth, child=config)
+    assert config is not None
+    loaded = Node.from_dict(json.loads(config.to_json_string()))
+
+    assert loaded == config
+    assert loaded.child.child.width == 57
+
+
+def test_an_init_may_take_its_own_kind():
+    """The same holds for a plain `__init__`, which is given the nested config as one."""
+
+    class Plain(PreTrainedConfig):
+        def __init__(self, child: "Plain | None" = None, **kwargs):
+            super().__init__(**kwargs)
+            self.child = child
+            self.depth = 1 if child is None else child.depth + 1
+
+    config = Plain()
+    for _ in range(40):
+        config = Plain(child=config)
+
+    assert Plain.from_dict(json.loads(config.to_json_string())).depth == 41
+
+
+def test_a_part_is_loaded_from_the_file_of_the_whole(tmp_path: Path):
+    """The class of a nested config finds its part in the file by its `model_type`, unknown keys and all."""
+    whole = Outer.from_dict({"stage": {"depth": 5, "note": "kept"}})
+    whole.save_pretrained(tmp_path)
+
+    assert Stage.from_pretrained(tmp_path) == whole.stage
+    assert Stage.from_pretrained(tmp_path, depth=6).depth == 6
+
+
+def test_a_part_that_is_there_twice_needs_a_key(tmp_path: Path):
+    """Which of several parts is meant is said by `base_config_key`, and is an error without."""
+
+    class Keyed(Stage):
+        base_config_key = "second"
+
+    values = {"first": {"model_type": "stage", "depth": 1}, "second": {"model_type": "stage", "depth": 2}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "pair", **values}))
+    with pytest.raises(ConfigFileError) as caught:
+        Stage.from_pretrained(tmp_path)
+
+    assert str(caught.value) == (
+        f"{tmp_path / 'config.json'} holds 2 configs of model_type 'stage': first, second.\n"
+        "  Set Stage.base_config_key to one of them, or load the whole and take its attribute."
+    )
+    assert Keyed.from_pretrained(tmp_path).depth == 2
+
+
+def test_a_key_finds_a_part_without_a_type(tmp_path: Path):
+    """A part that does not say its `model_type`, as Transformers once wrote them, is found by its key."""
+
+    class Keyed(Stage):
+        base_config_key = "stage_config"
+
+    (tmp_path / "config.json").write_text('{"model_type": "pair", "stage_config": {"depth": 7}}')
+
+    assert Keyed.from_pretrained(tmp_path).depth == 7
+
+
+def test_any_config_needs_a_registry():
+    """A field for any config says which package finds the classes."""
+    code = """
+from nameplate_config import ConfigError, PreTrainedConfig
+class Holder(PreTrainedConfig):
+    part: PreTrainedConfig | None = None
+try:
+    Holder.from_dict({"part": {"model_type": "x"}})
+except ConfigError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert "part: expected a config of a registered model_type or None, found {'model_type': 'x'}" in said
+    assert "Nothing is registered before nameplate_auto is imported." in said
 
 
 def test_extras_of_nested_configs_survive():

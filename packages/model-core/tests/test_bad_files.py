@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nameplate_config import (
-    ConfigError,
     ConfigFileError,
     NameplateError,
     PreTrainedConfig,
@@ -168,7 +167,7 @@ def test_a_config_of_another_model_type(folder: Path):
 
     assert says(
         failure(folder),
-        ConfigError,
+        ConfigFileError,
         f"NetConfig in {folder / CONFIG}: 1 problem.\n"
         "  model_type: expected 'net', found 'bert'. Load it with AutoConfig instead.",
     )

@@ -2,13 +2,14 @@
 
 from nameplate_config._codec import register_codec as register_codec
 from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
-from nameplate_config._config import config_from_values as config_from_values
-from nameplate_config._config import fields as fields
-from nameplate_config._config import given_fields as given_fields
-from nameplate_config._config import refuse_unknown_fields as refuse_unknown_fields
 from nameplate_config._dtype import DType as DType
 from nameplate_config._fields import MISSING as MISSING
 from nameplate_config._fields import Field as Field
+from nameplate_config._inspection import argument_names as argument_names
+from nameplate_config._inspection import config_from_values as config_from_values
+from nameplate_config._inspection import fields as fields
+from nameplate_config._inspection import given_fields as given_fields
+from nameplate_config._inspection import refuse_unknown_fields as refuse_unknown_fields
 from nameplate_config._migrations import migrates as migrates
 from nameplate_config._nested import dispatch_configs as dispatch_configs
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
@@ -50,6 +51,7 @@ __all__ = [
     "Tiny",
     "UnknownOptionError",
     "UnsafePathError",
+    "argument_names",
     "config_from_values",
     "dispatch_configs",
     "fields",

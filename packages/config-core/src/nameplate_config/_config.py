@@ -3,17 +3,17 @@
 Dicts, texts, files, the Hub, the schema. Its life in memory is `_instance`, what a file may be `strict_json`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
 from nameplate_config._arguments import stored
 from nameplate_config._differences import differences
 from nameplate_config._dtype import DType
-from nameplate_config._fields import Field, problems_error, schema_for
+from nameplate_config._fields import problems_error, schema_for
 from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, state_of
 from nameplate_config._json_schema import schema_of_class
-from nameplate_config._labels import COUNT, INVERSE, LABELS, Count, Inverse, Labels, count_in
+from nameplate_config._labels import LABELS, Count, Inverse, Labels, count_in
 from nameplate_config._migrations import VERSION, migrated
 from nameplate_config._nested_parts import merged, own_part
 from nameplate_config._publish import publish
@@ -264,7 +264,7 @@ class PreTrainedConfig(ConfigInstance):
         given = cls._settled(values, where)
         if not overrides:
             return cls._build(given, from_file=True, where=where), {}
-        names = {*given, *values, INVERSE, COUNT, "torch_dtype"}
+        names = {*given, *values}
         known = {name: value for name, value in overrides.items() if schema.knows(name) or name in names}
         changes = cls._converted(stored(schema, cls.model_type, merged(schema, given, known), where=""))
         if LABELS not in changes and count_in(schema, changes) is not None:
@@ -447,53 +447,3 @@ class PreTrainedConfig(ConfigInstance):
 
 
 ConfigMeta.root = PreTrainedConfig
-
-
-def fields(config_class: type[PreTrainedConfig]) -> tuple[Field, ...]:
-    """Return the declared fields of a config class, without those that every config has.
-
-    Example:
-        >>> class BlockConfig(PreTrainedConfig):
-        ...     width: int = 8
-        >>> [(field.name, field.default) for field in fields(BlockConfig)]
-        [('width', 8)]
-    """
-    return tuple(field for field in schema_for(config_class).fields.values() if not field.inherited)
-
-
-def given_fields(config: PreTrainedConfig) -> frozenset[str]:
-    """Return the names of the fields that somebody set: a caller, a file, or an assignment.
-
-    Example:
-        >>> class BlockConfig(PreTrainedConfig):
-        ...     width: int = 8
-        ...     depth: int = 2
-        >>> given_fields(BlockConfig(width=8))
-        frozenset({'width'})
-    """
-    return state_of(config).given
-
-
-def config_from_values(
-    config_class: type[PreTrainedConfig], values: Mapping[str, Any], *, where: str, overrides: dict[str, Any]
-) -> tuple[PreTrainedConfig, dict[str, Any]]:
-    """Build a config from the contents of a file that `read_config_values` has read.
-
-    Args:
-        config_class: The class of the config.
-        values: What the file holds.
-        where: How messages name the file.
-        overrides: Fields that get another value than the file's.
-
-    Returns:
-        The config, and the overrides that name no field.
-
-    Raises:
-        ConfigError: If the values do not fit the fields.
-    """
-    return config_class._read(values, overrides, where=where)  # noqa: SLF001 - the same room
-
-
-def refuse_unknown_fields(config_class: type[PreTrainedConfig], names: Iterable[str]) -> None:
-    """Raise `UnknownOptionError`, with the nearest name that exists, for the first name that is no field."""
-    schema_for(config_class).refuse_unknown(list(names))

@@ -26,8 +26,11 @@ from nameplate_config.wording import did_you_mean, sentences, shown
 
 _IMMUTABLE = (type(None), bool, int, float, str)
 
-DERIVED = frozenset({"model_type", "config_version", "label2id", "num_labels", "torch_dtype"})
-"""Keys of a file that are no fields: they follow from the class, or are other names of what is one."""
+DERIVED_ARGUMENTS = ("num_labels", "label2id", "torch_dtype")
+"""What every config takes that is no field: another name, or another form, of one that is."""
+
+DERIVED = frozenset({"model_type", "config_version", *DERIVED_ARGUMENTS})
+"""Keys of a file that are no fields: they follow from the class or from a field."""
 
 
 class _Missing:
@@ -140,12 +143,12 @@ class Schema:
         return self.aliases.get(name, name)
 
     def knows(self, name: str) -> bool:
-        """Whether *name* is a field or the alias of one."""
-        return self.field_name(name) in self.fields
+        """Whether *name* is a field, the alias of one, or what one follows from."""
+        return self.field_name(name) in self.fields or name in DERIVED_ARGUMENTS
 
     def known_names(self) -> list[str]:
-        """Return the names of fields and aliases."""
-        return [*self.fields, *self.aliases]
+        """Return the names of fields and aliases, and what fields follow from."""
+        return list(dict.fromkeys([*self.fields, *self.aliases, *DERIVED_ARGUMENTS]))
 
     def lacks(self, values: Mapping[str, Any]) -> bool:
         """Whether a call of the outermost `__init__` with *values* would miss a parameter."""

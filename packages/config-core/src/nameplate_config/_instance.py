@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from nameplate_config._arguments import arguments, check_unknown, restored, stored
 from nameplate_config._containers import ANYTHING
-from nameplate_config._fields import Field, Schema, problems_error, schema_for, schema_of
+from nameplate_config._fields import DERIVED_ARGUMENTS, Field, Schema, problems_error, schema_for, schema_of
 from nameplate_config._freeze import frozen
 from nameplate_config._labels import LABELS, counted_by, disagreements, unnamed
 from nameplate_config._migrations import check_steps
@@ -118,7 +118,7 @@ class ConfigInstance(metaclass=ConfigMeta):
             field = schema.field_name(name)
             if field in schema.fields:
                 self.__dict__[field] = value
-            elif name in {"num_labels", "label2id", "torch_dtype"}:
+            elif name in DERIVED_ARGUMENTS:
                 derived[name] = value
             else:
                 self._nameplate.extras[name] = value

@@ -13,7 +13,7 @@ from nameplate_config._json_schema import ConfigReference
 from nameplate_config._scalars import Codec, InvalidValueError, JSONSchema, Site
 from nameplate_config.errors import ConfigError, NameplateError, Problem
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean, shown
+from nameplate_config.wording import did_you_mean, shown, with_article
 
 Lookup = Callable[[str], type[PreTrainedConfig]]
 """Finds the config class of a `model_type`, or raises."""
@@ -31,7 +31,7 @@ class NestedConfig(Codec):
 
     @property
     def expected(self) -> str:
-        return f"a {self._kind.__name__}"
+        return with_article(self._kind.__name__)
 
     def convert(self, value: Any, site: Site) -> PreTrainedConfig:
         if type(value) is self._kind:

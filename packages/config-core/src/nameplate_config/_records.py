@@ -10,7 +10,7 @@ from nameplate_config._containers import ANYTHING, each_converted, identical
 from nameplate_config._scalars import Codec, InvalidValueError, JSONSchema, Site
 from nameplate_config.errors import Problem
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean
+from nameplate_config.wording import did_you_mean, with_article
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class NamedTupleCodec(Codec):
 
     @property
     def expected(self) -> str:
-        return f"a {self.kind.__name__}({', '.join(self.elements)})"
+        return f"{with_article(self.kind.__name__)}({', '.join(self.elements)})"
 
     def convert(self, value: Any, site: Site) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(self.elements):
@@ -46,7 +46,7 @@ class DataclassCodec(Codec):
 
     @property
     def expected(self) -> str:
-        return f"a {self.kind.__name__}"
+        return with_article(self.kind.__name__)
 
     def convert(self, value: Any, site: Site) -> Any:
         if type(value) is self.kind:
@@ -142,7 +142,7 @@ class CustomCodec(Codec):
 
     @property
     def expected(self) -> str:
-        return f"a {self.kind.__name__}"
+        return with_article(self.kind.__name__)
 
     def convert(self, value: Any, site: Site) -> Any:
         if type(value) is self.kind:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from nameplate_config.errors import Problem
 from nameplate_config.strict_json import LONGEST_INTEGER
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean, listed, shown
+from nameplate_config.wording import did_you_mean, listed, shown, with_article
 
 FLOAT_TAG = "__float__"
 """JSON has no infinities and no NaN; Transformers writes ``{"__float__": "Infinity"}``, and so do we."""
@@ -302,7 +302,7 @@ class Enumeration(Codec):
 
     @property
     def expected(self) -> str:
-        return f"a {self.kind.__name__}: " + listed([repr(each.value) for each in self.kind], limit=12)
+        return f"{with_article(self.kind.__name__)}: " + listed([repr(each.value) for each in self.kind], limit=12)
 
     def convert(self, value: Any, site: Site) -> enum.Enum:
         if isinstance(value, self.kind):

@@ -103,14 +103,17 @@ def open_source(source: StrPath | Source, *, allow_file: bool = False, **options
         SourceNotFoundError: If there is no such folder and the text cannot be a repository's id, or if the path
             is that of a file and may not be.
         HubError: If the Hub refused or could not be reached.
-        UnknownOptionError: If an option is none of `HubOptions`.
+        UnknownOptionError: If an option is none of `HubOptions`, or the source is open already.
     """
-    if isinstance(source, Source):
-        return source
     for option in options:
         if option not in HUB_OPTIONS:
             message = sentences(f"{option!r} is no option of a source.", did_you_mean(option, HUB_OPTIONS))
             raise UnknownOptionError(message)
+        if isinstance(source, Source):
+            message = f"{option!r} has no effect on {source.name!r}, which is open already. Give it to open_source."
+            raise UnknownOptionError(message)
+    if isinstance(source, Source):
+        return source
     text = os.fspath(source)
     if not text:
         message = "the source is an empty text. Give a folder or the id of a repository."

@@ -96,6 +96,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {near!r}?" if near else ""
 
 
+def with_article(name: str) -> str:
+    """Return a name behind its indefinite article.
+
+    Example:
+        >>> with_article("Anchor"), with_article("Block")
+        ('an Anchor', 'a Block')
+    """
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
 def sentences(*parts: str) -> str:
     r"""Join the parts of a message that are not empty: what failed, then the others, each indented below.
 

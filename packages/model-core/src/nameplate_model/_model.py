@@ -20,7 +20,7 @@ from nameplate_config import (
     PreTrainedConfig,
     Source,
     UnknownOptionError,
-    fields,
+    argument_names,
     open_source,
     read_config_values,
     split_options,
@@ -225,7 +225,7 @@ def _split(cls: type[PreTrainedModel], kwargs: Mapping[str, Any]) -> tuple[Any, 
     options = {name: value for name, value in others.items() if name in LOAD_OPTIONS}
     rest = {name: value for name, value in others.items() if name not in LOAD_OPTIONS}
     config_class = cls.config_class or PreTrainedConfig
-    names = [field.name for field in fields(config_class)] + list(config_class.attribute_map)
+    names = argument_names(config_class)
     for name in rest:
         if name not in names or "config" in options:
             raise _unknown_option(cls, name, names)
