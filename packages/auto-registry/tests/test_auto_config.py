@@ -218,6 +218,14 @@ def test_a_wrong_override_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("kite")
+def test_a_config_knows_where_it_is_from(tmp_path: Path) -> None:
+    """What `AutoConfig` loads says the folder that it was loaded from, as what its class loads does."""
+    KiteConfig().save_pretrained(tmp_path)
+
+    assert AutoConfig.from_pretrained(tmp_path).name_or_path == str(tmp_path)
+
+
+@pytest.mark.usefixtures("kite")
 def test_an_unknown_argument_is_refused(tmp_path: Path) -> None:
     """An argument that is neither an option nor a field is an error with the nearest field."""
     KiteConfig().save_pretrained(tmp_path)

@@ -1,14 +1,22 @@
-"""What the tests of this package share: a Hub of their own."""
+"""What the tests of this package share: a Hub of their own, and processes in which its real client runs."""
 
+import contextlib
 import importlib.util
+import json
+import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 NAME = "loopback_hub"
+PATIENCE = 60
+"""Seconds after which a client that does not answer is ended."""
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +37,56 @@ def hub(hub_server: Any) -> Any:
     """Return the Hub, empty."""
     hub_server.reset()
     return hub_server
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which clients run, and which holds their cache."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def empty_home(home: Path) -> Path:
+    """Return the folder in which clients run, empty."""
+    for entry in home.iterdir():
+        shutil.rmtree(entry)
+    return home
+
+
+@pytest.fixture(scope="module")
+def talk(home: Path) -> Iterator[Callable[[str, dict[str, str], dict[str, Any]], Any]]:
+    """Return a function that gets one answer, as JSON, from a script in a process of its own.
+
+    A process is started for every script and environment that is asked for, once: the Hub's client reads the
+    environment when it is imported.
+    """
+    started: dict[str, subprocess.Popen[str]] = {}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    ours |= {
+        "HF_HOME": str(home / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+    def talking(script: str, env: dict[str, str], question: dict[str, Any]) -> Any:
+        key = json.dumps([script, env])
+        if key not in started:
+            command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+            process = subprocess.Popen(command, env=ours | env, cwd=home, stdin=pipe, stdout=pipe, text=True)
+            started[key] = stack.enter_context(process)
+        client = started[key]
+        assert client.stdin is not None
+        assert client.stdout is not None
+        patience = threading.Timer(PATIENCE, client.kill)
+        patience.start()
+        try:
+            print(json.dumps(question), file=client.stdin, flush=True)
+            return json.loads(client.stdout.readline())
+        finally:
+            patience.cancel()
+            patience.join()
+
+    with contextlib.ExitStack() as stack:
+        yield talking

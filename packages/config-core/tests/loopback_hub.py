@@ -1,9 +1,10 @@
-"""A Hub on the loopback interface: the part of its HTTP interface that reading a repository needs.
+"""A Hub on the loopback interface: the part of its HTTP interface that reading and publishing configs needs.
 
 Repositories live in memory, each commit a whole tree of files. The real client of huggingface_hub talks to it,
 so a test sees what a user would. Set `HF_ENDPOINT` to `LoopbackHub.endpoint` before that client is imported.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -14,13 +15,16 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_loopback"  # noqa: S105 - opens nothing but this
-"""The one access token that the Hub knows."""
+"""The access token that may read and write."""
 
-INFO = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/]+))?")
-FILE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+READER = "hf_reader"
+"""The access token that may only read."""
+
+USER = "user"
+"""Whose tokens they are."""
 
 
 class RefusedError(Exception):
@@ -40,12 +44,21 @@ class Repository:
     gated: bool = False
     references: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, revision: str) -> str:
         """Return the commit that a branch, tag or commit stands for."""
         commit = self.references.get(revision, revision)
         if commit not in self.commits:
             raise RefusedError(HTTPStatus.NOT_FOUND, "RevisionNotFound")
+        return commit
+
+    def add(self, reference: str, files: dict[str, bytes], message: str = "") -> str:
+        """Add a commit with exactly these files, let a branch point to it, and return its hash."""
+        commit = hashlib.sha1(repr((len(self.commits), files)).encode()).hexdigest()  # noqa: S324
+        self.commits[commit] = files
+        self.messages[commit] = message
+        self.references[reference] = commit
         return commit
 
 
@@ -56,12 +69,14 @@ class LoopbackHub:
         repositories: Every repository by its id.
         requests: Method and path of each request, in order.
         broken: While true, every request fails as if the Hub were down.
+        unseen: The ids of repositories that exist, but not for whoever asks.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
         self.broken = False
+        self.unseen: set[str] = set()
         handler = type("BoundHandler", (Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -84,6 +99,7 @@ class LoopbackHub:
         self.repositories.clear()
         self.requests.clear()
         self.broken = False
+        self.unseen.clear()
 
     def commit(self, name: str, files: dict[str, str], *, branch: str = "main", **access: bool) -> str:
         """Add a commit with exactly these files to a branch, and return its hash.
@@ -95,10 +111,7 @@ class LoopbackHub:
             **access: `private` and `gated`, for a repository that is created.
         """
         repository = self.repositories.setdefault(name, Repository(**access))
-        commit = hashlib.sha1(repr((name, len(repository.commits), files)).encode()).hexdigest()  # noqa: S324
-        repository.commits[commit] = {path: text.encode() for path, text in files.items()}
-        repository.references[branch] = commit
-        return commit
+        return repository.add(branch, {path: text.encode() for path, text in files.items()})
 
     def tag(self, name: str, tag: str) -> None:
         """Let a tag point to what the main branch points to."""
@@ -117,38 +130,61 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with what the path names, or with the Hub's own kind of error."""
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.requests.append(f"{self.command} {self.path}")
         try:
             self.answer(urlsplit(self.path).path)
         except RefusedError as error:
             self.reply(error.status, b"{}", error.headers)
 
-    do_HEAD = do_GET  # noqa: N815 - the name that http.server asks for
+    do_HEAD = do_POST = do_GET  # noqa: N815 - the names that http.server asks for
 
     def answer(self, path: str) -> None:
         """Find the route of a path and take it."""
         if self.hub.broken:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE)
-        for pattern, route in ((INFO, self.send_info), (FILE, self.send_file)):
-            match = pattern.fullmatch(path)
-            if match is not None:
-                route(**{name: unquote(part) for name, part in match.groupdict("main").items()})
+        for methods, pattern, route in ROUTES:
+            match = re.fullmatch(pattern, path)
+            if match is not None and self.command in methods.split():
+                route(self, **{name: unquote(part) for name, part in match.groupdict("main").items()})
                 return
         raise RefusedError(HTTPStatus.NOT_FOUND)
 
+    # ---- who may do what
+
+    def authorized(self) -> str | None:
+        """Return the token of whoever asks, if any."""
+        authorization = self.headers.get("Authorization")
+        if authorization not in {None, f"Bearer {TOKEN}", f"Bearer {READER}"}:
+            raise RefusedError(HTTPStatus.UNAUTHORIZED)
+        return authorization
+
+    def check_writer(self) -> None:
+        """Let only those go on who may write."""
+        authorization = self.authorized()
+        if authorization is None:
+            raise RefusedError(HTTPStatus.UNAUTHORIZED)
+        if authorization != f"Bearer {TOKEN}":
+            raise RefusedError(HTTPStatus.FORBIDDEN)
+
+    def writable(self, name: str) -> Repository:
+        """Return a repository if whoever asks may write to it."""
+        self.check_writer()
+        return self.readable(name)
+
     def readable(self, name: str) -> Repository:
         """Return a repository if whoever asks may read it."""
-        authorization = self.headers.get("Authorization")
-        if authorization not in {None, f"Bearer {TOKEN}"}:
-            raise RefusedError(HTTPStatus.UNAUTHORIZED)
+        authorization = self.authorized()
         repository = self.hub.repositories.get(name)
-        if repository is None or (repository.private and authorization is None):
+        if repository is None or name in self.hub.unseen or (repository.private and authorization is None):
             # Without a token the Hub does not tell an absent repository from a private one.
             status = HTTPStatus.UNAUTHORIZED if authorization is None else HTTPStatus.NOT_FOUND
             raise RefusedError(status, "RepoNotFound")
         if repository.gated and authorization is None:
             raise RefusedError(HTTPStatus.UNAUTHORIZED, "GatedRepo")
         return repository
+
+    # ---- reading
 
     def send_info(self, name: str, revision: str) -> None:
         """Describe a repository at a revision."""
@@ -163,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
             "tags": [],
             "siblings": [{"rfilename": path} for path in repository.commits[commit]],
         }
-        self.reply(HTTPStatus.OK, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        self.reply_json(body)
 
     def send_file(self, name: str, revision: str, path: str) -> None:
         """Send a file of a repository at a revision."""
@@ -172,8 +208,65 @@ class Handler(BaseHTTPRequestHandler):
         data = repository.commits[commit].get(path)
         if data is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "EntryNotFound", **{"X-Repo-Commit": commit})
-        etag = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324 - what git calls the file
-        self.reply(HTTPStatus.OK, data, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'})
+        self.reply(HTTPStatus.OK, data, {"X-Repo-Commit": commit, "ETag": f'"{git_name(data)}"'})
+
+    # ---- writing
+
+    def create(self) -> None:
+        """Create a repository, with the one commit that the Hub makes of its own."""
+        self.check_writer()
+        asked = json.loads(self.body)
+        name = f"{asked['organization'] or USER}/{asked['name']}"
+        url = {"url": f"{self.hub.endpoint}/{name}"}
+        if name in self.hub.repositories:
+            self.reply_json(url, HTTPStatus.CONFLICT)
+            return
+        self.hub.repositories[name] = Repository(private=asked.get("visibility") == "private")
+        self.hub.repositories[name].add("main", {".gitattributes": b""}, "initial commit")
+        self.reply_json(url)
+
+    def create_branch(self, name: str, revision: str) -> None:
+        """Let a new branch point to what the main branch points to."""
+        repository = self.writable(name)
+        if revision.startswith("refs/"):
+            raise RefusedError(HTTPStatus.BAD_REQUEST)
+        if revision in repository.references:
+            raise RefusedError(HTTPStatus.CONFLICT)
+        repository.references[revision] = repository.resolve("main")
+        self.reply_json({})
+
+    def preupload(self, name: str, revision: str) -> None:
+        """Say of each file that it goes into the commit itself, and which content the repository has now."""
+        repository = self.writable(name)
+        there = repository.commits[repository.resolve(revision)]
+        paths = [each["path"] for each in json.loads(self.body)["files"]]
+        known = {path: git_name(there[path]) if path in there else None for path in paths}
+        answers = [
+            {"path": path, "uploadMode": "regular", "shouldIgnore": False, "oid": oid} for path, oid in known.items()
+        ]
+        self.reply_json({"files": answers})
+
+    def add_commit(self, name: str, revision: str) -> None:
+        """Add a commit to a branch, or propose it as a pull request."""
+        repository = self.writable(name)
+        files = dict(repository.commits[repository.resolve(revision)])
+        header, *changes = map(json.loads, self.body.splitlines())
+        for change in changes:
+            assert change["key"] == "file", change
+            files[change["value"]["path"]] = base64.b64decode(change["value"]["content"])
+        proposed = "create_pr" in parse_qs(urlsplit(self.path).query)
+        number = 1 + sum(reference.startswith("refs/pr/") for reference in repository.references)
+        reference = f"refs/pr/{number}" if proposed else revision
+        commit = repository.add(reference, files, header["value"]["summary"])
+        answer = {"commitOid": commit, "commitUrl": f"{self.hub.endpoint}/{name}/commit/{commit}"}
+        discussion = {"pullRequestUrl": f"{self.hub.endpoint}/{name}/discussions/{number}"} if proposed else {}
+        self.reply_json({**answer, **discussion})
+
+    # ---- answering
+
+    def reply_json(self, body: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
+        """Send an object."""
+        self.reply(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def reply(self, status: HTTPStatus, body: bytes, headers: dict[str, str]) -> None:
         """Send an answer, without its body if only the headers were asked for."""
@@ -183,3 +276,20 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def git_name(data: bytes) -> str:
+    """Return what git calls a file with this content."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324 - git's choice
+
+
+API = r"/api/models/(?P<name>[^/]+/[^/]+)"
+ROUTES = (
+    ("GET", API + r"(?:/revision/(?P<revision>[^/]+))?", Handler.send_info),
+    ("GET HEAD", r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.send_file),
+    ("POST", r"/api/repos/create", Handler.create),
+    ("POST", API + r"/branch/(?P<revision>[^/]+)", Handler.create_branch),
+    ("POST", API + r"/preupload/(?P<revision>[^/]+)", Handler.preupload),
+    ("POST", API + r"/commit/(?P<revision>[^/]+)", Handler.add_commit),
+)
+"""Methods, path and answer of each request that the Hub understands."""

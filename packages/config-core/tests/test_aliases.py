@@ -9,7 +9,7 @@ class MyModelConfig(PreTrainedConfig):
     """The class of the second seed document, as it stands there."""
 
     model_type = "my_model"
-    attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
+    attribute_map = {"hidden_size": "d_model"}
 
     def __init__(self, hidden_size=768, **kwargs):
         super().__init__(**kwargs)
@@ -62,7 +62,7 @@ def test_an_annotated_field_may_have_an_alias():
     """`attribute_map` works on annotated fields alike."""
 
     class Aliased(PreTrainedConfig):
-        attribute_map = {"num_labels": "num_classes"}  # noqa: RUF012
+        attribute_map = {"num_labels": "num_classes"}
         num_classes: int = 10
 
     assert (Aliased(num_labels=3).num_classes, Aliased(num_classes=4).num_labels) == (3, 4)
@@ -72,7 +72,7 @@ def test_a_class_may_define_what_its_alias_does():
     """A name in `attribute_map` that the class defines itself is left to the class."""
 
     class Defined(PreTrainedConfig):
-        attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
+        attribute_map = {"hidden_size": "d_model"}
         d_model: int = 8
 
         @property

@@ -214,7 +214,7 @@ def test_repr_evaluates_back(config: Everything):
 @given(EVERYTHING)
 def test_duplicates_are_equal(config: Everything):
     """A deep copy and a pickle are equal to the original, types included."""
-    for twin in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):  # noqa: S301 - our own
+    for twin in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
         assert twin == config
         assert shape(twin) == shape(config)
 

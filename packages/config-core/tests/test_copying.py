@@ -38,7 +38,7 @@ class MyModelConfig(PreTrainedConfig):
     """The class of the second seed document, as it stands there."""
 
     model_type = "my_model"
-    attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
+    attribute_map = {"hidden_size": "d_model"}
 
     def __init__(self, hidden_size=768, **kwargs):
         super().__init__(**kwargs)
@@ -128,7 +128,7 @@ def test_a_shallow_copy_shares_nothing():
 
 def pickled(config):
     """Return what a pickle of *config* restores."""
-    return pickle.loads(pickle.dumps(config))  # noqa: S301 - our own
+    return pickle.loads(pickle.dumps(config))
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])

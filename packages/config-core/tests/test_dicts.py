@@ -43,7 +43,7 @@ class MyModelConfig(PreTrainedConfig):
     """The class of the second seed document, as it stands there."""
 
     model_type = "my_model"
-    attribute_map = {"hidden_size": "d_model"}  # noqa: RUF012
+    attribute_map = {"hidden_size": "d_model"}
 
     def __init__(self, hidden_size=768, **kwargs):
         super().__init__(**kwargs)

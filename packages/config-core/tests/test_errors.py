@@ -42,7 +42,7 @@ def test_tracebacks_show_the_public_name(name: str):
     assert getattr(nameplate_config, name).__module__ == "nameplate_config"
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])  # noqa: S301
+@pytest.mark.parametrize("duplicate", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
 def test_errors_cross_processes(duplicate):
     """A copied or pickled error keeps its text and its problems."""
     error = duplicate(ConfigError("text", (Problem("a", "b"),)))

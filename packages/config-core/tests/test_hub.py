@@ -1,32 +1,35 @@
 """Configs in repositories: the real client of the Hub, in a process of its own, against a Hub on loopback."""
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 TOKEN = "hf_loopback"  # noqa: S105 - opens nothing but the loopback Hub
-PATIENCE = 60
-"""Seconds after which a client that does not answer is ended."""
-
 CLIENT = """
-import json, sys
+import copy, json, sys
 from nameplate_config import NameplateError, PreTrainedConfig, open_source
 
 class Block(PreTrainedConfig):
     model_type = "block"
     width: int = 8
 
-def answer(source, find=None, **options):
+def place(config):
+    return [config.width, config.name_or_path, config.commit_hash]
+
+def answer(source, find=None, verb="load", **options):
     try:
+        if verb == "values":
+            return Block.get_config_dict(source, **options)
+        if verb == "place":
+            config = Block.from_pretrained(source, **options)
+            config.save_pretrained("saved")
+            copies = [config.copy(), config.copy(width=config.width), copy.deepcopy(config)]
+            assert all(each == config and place(each) == place(config) for each in copies)
+            assert config == Block(width=config.width) and "commit" not in str(config.to_dict())
+            return place(config) + [Block.from_pretrained("saved").commit_hash]
         if find is None:
             return Block.from_pretrained(source, **options).width
         opened = open_source(source, **options)
@@ -39,6 +42,7 @@ for line in sys.stdin:
 """
 
 Ask = Callable[..., Any]
+Talk = Callable[[str, dict[str, str], dict[str, Any]], Any]
 
 
 def config(width: int) -> dict[str, str]:
@@ -46,62 +50,13 @@ def config(width: int) -> dict[str, str]:
     return {"config.json": json.dumps({"model_type": "block", "width": width})}
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder in which clients run."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def clients(home: Path) -> Iterator[Callable[[dict[str, str]], subprocess.Popen[str]]]:
-    """Start a client for every environment that is asked for, once: the Hub's client reads it when imported."""
-    started: dict[str, subprocess.Popen[str]] = {}
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    ours |= {
-        "HF_HOME": str(home / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
-
-    def client(env: dict[str, str]) -> subprocess.Popen[str]:
-        key = json.dumps(env)
-        if key not in started:
-            started[key] = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", CLIENT],
-                    env=ours | env,
-                    cwd=home,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        return started[key]
-
-    with contextlib.ExitStack() as stack:
-        yield client
-
-
 @pytest.fixture
-def ask(hub: Any, clients: Callable[[dict[str, str]], subprocess.Popen[str]], home: Path) -> Ask:
+def ask(hub: Any, talk: Talk, empty_home: Path) -> Ask:
     """Return a function that loads a config in a process of its own, with a cache that is empty at first."""
-    for entry in home.iterdir():
-        shutil.rmtree(entry)
+    del empty_home
 
     def asking(source: str = "org/name", *, env: dict[str, str] | None = None, **options: Any) -> Any:
-        client = clients({"HF_ENDPOINT": hub.endpoint, **(env or {})})
-        assert client.stdin is not None
-        assert client.stdout is not None
-        patience = threading.Timer(PATIENCE, client.kill)
-        patience.start()
-        try:
-            print(json.dumps({"source": source, **options}), file=client.stdin, flush=True)
-            return json.loads(client.stdout.readline())
-        finally:
-            patience.cancel()
-            patience.join()
+        return talk(CLIENT, {"HF_ENDPOINT": hub.endpoint, **(env or {})}, {"source": source, **options})
 
     return asking
 
@@ -188,6 +143,66 @@ def test_a_download_can_be_forced(hub: Any, ask: Ask):
     ask(force_download=True)
 
     assert [request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]
+
+
+def test_a_forced_download_replaces_a_damaged_one(hub: Any, ask: Ask, home: Path):
+    """`force_download` repairs a file in the cache that is no longer what the Hub sent."""
+    hub.commit("org/name", config(1))
+    ask()
+    (cached,) = home.rglob("config.json")
+    cached.resolve().write_text("[broken")
+
+    assert (ask()["error"], ask(force_download=True), ask()) == ("ConfigFileError", 1, 1)
+
+
+# ---- where a config comes from
+
+
+@pytest.mark.parametrize("revision", ["main", "dev", "v1"])
+def test_a_config_knows_its_commit(revision: str, hub: Any, ask: Ask):
+    """Repository and commit are those of the load, in every copy; they are neither compared nor saved."""
+    hub.commit("org/name", config(1))
+    hub.tag("org/name", "v1")
+    hub.commit("org/name", config(2), branch="dev")
+    hub.commit("org/name", config(3))
+    repository = hub.repositories["org/name"]
+    commit = repository.references[revision]
+    width = json.loads(repository.commits[commit]["config.json"])["width"]
+
+    assert ask(verb="place", revision=revision) == [width, "org/name", commit, None]
+    assert ask(verb="place", revision=commit) == [width, "org/name", commit, None]
+
+
+def test_a_config_from_the_cache_knows_its_commit(hub: Any, ask: Ask):
+    """Offline, the commit is the one that the branch had when it was loaded."""
+    commit = hub.commit("org/name", config(1))
+    ask()
+    hub.commit("org/name", config(2))
+
+    assert ask(verb="place", local_files_only=True) == [1, "org/name", commit, None]
+
+
+def test_the_values_of_a_config_are_fetched(hub: Any, ask: Ask):
+    """`get_config_dict` takes the options of the Hub and gives back the rest; it asks as often as a load."""
+    hub.commit("org/name", {f"sub/{name}": text for name, text in config(7).items()}, branch="dev")
+    given = {"revision": "dev", "subfolder": "sub", "token": False, "width": 9}
+
+    assert ask(verb="values", **given) == [{"model_type": "block", "width": 7}, {"width": 9}]
+    asked = len(hub.requests)
+    assert ask(force_download=True, **given) == 9
+    assert len(hub.requests) == 2 * asked
+
+
+def test_a_load_asks_three_times(hub: Any, ask: Ask):
+    """A load asks once which commit a revision is, once where the file lies, and fetches it; then once."""
+    commit = hub.commit("org/name", config(1))
+    ask()
+    first, hub.requests[:] = list(hub.requests), []
+    ask()
+    file = f"/org/name/resolve/{commit}/config.json"
+
+    assert first == ["GET /api/models/org/name/revision/main", f"HEAD {file}", f"GET {file}"]
+    assert hub.requests == ["GET /api/models/org/name/revision/main"]
 
 
 # ---- what is not there

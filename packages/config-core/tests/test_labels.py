@@ -183,13 +183,18 @@ def test_a_number_that_contradicts_labels_is_refused_in_code():
     )
 
 
-def test_a_number_that_contradicts_labels_is_overruled_in_a_file(tmp_path):
-    """A file in which both stand is read with a warning, as Transformers reads it: the labels count."""
+def test_a_number_that_contradicts_labels_counts_in_a_file(tmp_path):
+    """A file in which both stand is read with a warning, as Transformers reads it: the number counts."""
     (tmp_path / "config.json").write_text('{"id2label": {"0": "cat"}, "num_labels": 2}')
-    with pytest.warns(UserWarning, match=r"says num_labels: 2, but id2label has 1 labels, which count\."):
+    with pytest.warns(
+        UserWarning, match=r"contradicts itself: num_labels is 2, which counts; the 1 labels are dropped\."
+    ):
         config = Block.from_pretrained(tmp_path)
 
-    assert (config.num_labels, "num_labels" in config.to_dict()) == (1, False)
+    assert (config.num_labels, config.to_dict()) == (
+        2,
+        {"model_type": "block", "layers": [2, 2], "width": 8, "activation": "relu", "dropout": 0.0},
+    )
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "3", True, 10**9])

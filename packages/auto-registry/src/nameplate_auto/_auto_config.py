@@ -109,10 +109,10 @@ class AutoConfig:
             UnknownOptionError: If an argument is neither an option nor a field and unused ones are not returned.
         """
         options, overrides = split_options(kwargs)
-        opened = open_source(source, **options)
+        opened = open_source(source, allow_file=True, **options)
         values, where = read_config_values(opened)
         config_class = _config_class(values, where, trust_remote_code=trust_remote_code)
-        config, unused = config_from_values(config_class, values, where=where, overrides=overrides)
+        config, unused = config_from_values(config_class, values, where=where, overrides=overrides, source=opened)
         if return_unused_kwargs:
             return config, unused
         refuse_unknown_fields(config_class, unused)

@@ -16,7 +16,9 @@ from nameplate_config.errors import Problem
 from nameplate_config.wording import nearest, shown
 
 
-def stored(schema: Schema, model_type: str, values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+def stored(
+    schema: Schema, model_type: str, values: Mapping[str, Any], *, where: str = "", from_file: bool = False
+) -> dict[str, Any]:
     """Return *values* under the fields' own names, without what follows from the class or from others.
 
     Raises:
@@ -31,7 +33,7 @@ def stored(schema: Schema, model_type: str, values: Mapping[str, Any], *, where:
         torch_dtype = given.pop("torch_dtype")  # what Transformers called `dtype` before version 5
         if given.get("dtype") is None:
             given["dtype"] = torch_dtype
-    problem = settle(schema, given, where=where)
+    problem = settle(schema, given, where=where, from_file=from_file)
     if problem is not None:
         raise problems_error(schema.owner, [problem], where=where)
     return given

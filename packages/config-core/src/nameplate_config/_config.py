@@ -13,10 +13,10 @@ from nameplate_config._dtype import DType
 from nameplate_config._fields import problems_error, schema_for
 from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, state_of
 from nameplate_config._json_schema import schema_of_class
-from nameplate_config._labels import LABELS, Count, Inverse, Labels, count_in
+from nameplate_config._labels import Count, Inverse, Labels, recount
 from nameplate_config._migrations import VERSION, migrated
 from nameplate_config._nested_parts import merged, own_part
-from nameplate_config._publish import publish
+from nameplate_config._publish import check_options, publish
 from nameplate_config._scalars import InvalidValueError, JSONSchema
 from nameplate_config._settings import read_settings
 from nameplate_config._source import Source, open_source, split_options
@@ -266,9 +266,9 @@ class PreTrainedConfig(ConfigInstance):
             return cls._build(given, from_file=True, where=where), {}
         names = {*given, *values}
         known = {name: value for name, value in overrides.items() if schema.knows(name) or name in names}
-        changes = cls._converted(stored(schema, cls.model_type, merged(schema, given, known), where=""))
-        if LABELS not in changes and count_in(schema, changes) is not None:
-            given = {name: value for name, value in given.items() if name != LABELS}  # of another number
+        known_changes = schema.canonical(merged(schema, given, known))
+        recount(schema, given, known_changes)
+        changes = cls._converted(stored(schema, cls.model_type, known_changes))
         unused = {name: value for name, value in overrides.items() if name not in known}
         return cls._build({**given, **changes}, from_file=True, where=where), unused
 
@@ -285,7 +285,7 @@ class PreTrainedConfig(ConfigInstance):
             hint = "It is the name of something that every config has, such as a method. Rename the key."
             problems = [Problem(name, "no such key", shown(current[name]), hint) for name in shadowing]
             raise problems_error(cls.__name__, problems, where=where, code="reserved-key")
-        return stored(schema, cls.model_type, current, where=where)
+        return stored(schema, cls.model_type, current, where=where, from_file=True)
 
     @classmethod
     def _converted(cls, changes: dict[str, Any]) -> dict[str, Any]:
@@ -356,7 +356,7 @@ class PreTrainedConfig(ConfigInstance):
             BlockConfig(width=16)
         """
         options, overrides = split_options(kwargs)
-        opened = open_source(source, **options)
+        opened = open_source(source, allow_file=True, **options)
         values, where = read_config_values(opened)
         values, where = own_part(cls, values, where)
         config, unused = cls._read(values, overrides, where=where)
@@ -375,7 +375,7 @@ class PreTrainedConfig(ConfigInstance):
             ConfigFileError: If the file is not the JSON of a config.
         """
         options, unused = split_options(kwargs)
-        return read_config_values(open_source(source, **options))[0], unused
+        return read_config_values(open_source(source, allow_file=True, **options))[0], unused
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
@@ -417,6 +417,7 @@ class PreTrainedConfig(ConfigInstance):
             UnsafePathError: If the path is a file.
             OSError: If the system cannot write; the old file is untouched.
         """
+        check_options(options)
         target = Path(folder)
         make_folder(target)
         data, sources = self._files(target)

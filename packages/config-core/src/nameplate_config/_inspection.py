@@ -6,6 +6,7 @@ from typing import Any
 from nameplate_config._config import PreTrainedConfig
 from nameplate_config._fields import Field, schema_for
 from nameplate_config._instance import state_of
+from nameplate_config._source import Source
 
 
 def fields(config_class: type[PreTrainedConfig]) -> tuple[Field, ...]:
@@ -46,7 +47,12 @@ def given_fields(config: PreTrainedConfig) -> frozenset[str]:
 
 
 def config_from_values(
-    config_class: type[PreTrainedConfig], values: Mapping[str, Any], *, where: str, overrides: dict[str, Any]
+    config_class: type[PreTrainedConfig],
+    values: Mapping[str, Any],
+    *,
+    where: str,
+    overrides: dict[str, Any],
+    source: Source | None = None,
 ) -> tuple[PreTrainedConfig, dict[str, Any]]:
     """Build a config from the contents of a file that `read_config_values` has read.
 
@@ -55,6 +61,7 @@ def config_from_values(
         values: What the file holds.
         where: How messages name the file.
         overrides: Fields that get another value than the file's.
+        source: What the config will say it was loaded from.
 
     Returns:
         The config, and the overrides that name no field.
@@ -62,7 +69,10 @@ def config_from_values(
     Raises:
         ConfigError: If the values do not fit the fields.
     """
-    return config_class._read(values, overrides, where=where)  # noqa: SLF001 - the same room
+    config, unused = config_class._read(values, overrides, where=where)  # noqa: SLF001 - the same room
+    if source is not None:
+        state_of(config).origin = (source.name, source.commit)
+    return config, unused
 
 
 def refuse_unknown_fields(config_class: type[PreTrainedConfig], names: Iterable[str]) -> None:

@@ -41,7 +41,7 @@ class Alias:
         setattr(instance, self._target, value)
 
 
-@dataclass_transform(kw_only_default=True)
+@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
 class ConfigMeta(type):
     """Finishes a config when the outermost `__init__` has returned, wherever it called `super().__init__`."""
 
@@ -140,7 +140,7 @@ class ConfigInstance(metaclass=ConfigMeta):
     @classmethod
     def _build(cls, values: Mapping[str, Any], *, from_file: bool = False, where: str = "") -> Self:
         schema = schema_for(cls)
-        given = stored(schema, cls.model_type, values, where=where) if values else {}
+        given = stored(schema, cls.model_type, values, where=where, from_file=from_file) if values else {}
         unknown = given.keys() - schema.fields.keys()
         if unknown and not from_file:
             check_unknown(schema, [name for name in given if name in unknown])
@@ -246,26 +246,30 @@ class ConfigInstance(metaclass=ConfigMeta):
 
     # ---- assigning
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        cls = type(self)
-        if name.startswith("_") or not self._nameplate.ready:
-            if callable(getattr(ConfigMeta.root, name, None)):
-                message = f"{cls.__name__}.{name} is a method of every config and cannot be assigned. Use another name."
-                raise UnknownOptionError(message)
-            object.__setattr__(self, name, value)
-            return
-        if self._nameplate.frozen:
-            message = f"{cls.__name__} is frozen. Change a copy: config.copy({name}=...)."
-            raise FrozenConfigError(message)
-        field = self._declared.fields.get(name)
-        if field is not None:
-            self._assign(field, value)
-        elif hasattr(getattr(cls, name, None), "__set__"):  # an alias, a label property, a property of the class
-            object.__setattr__(self, name, value)
-        elif name in self.__dict__:
-            self.__dict__[name] = value
-        else:
-            self._assign_extra(name, value)
+    if not TYPE_CHECKING:  # a type checker would take every misspelt attribute for an extra
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            cls = type(self)
+            if name.startswith("_") or not self._nameplate.ready:
+                if callable(getattr(ConfigMeta.root, name, None)):
+                    message = (
+                        f"{cls.__name__}.{name} is a method of every config and cannot be assigned. Use another name."
+                    )
+                    raise UnknownOptionError(message)
+                object.__setattr__(self, name, value)
+                return
+            if self._nameplate.frozen:
+                message = f"{cls.__name__} is frozen. Change a copy: config.copy({name}=...)."
+                raise FrozenConfigError(message)
+            field = self._declared.fields.get(name)
+            if field is not None:
+                self._assign(field, value)
+            elif hasattr(getattr(cls, name, None), "__set__"):  # an alias, a label property, a property of the class
+                object.__setattr__(self, name, value)
+            elif name in self.__dict__:
+                self.__dict__[name] = value
+            else:
+                self._assign_extra(name, value)
 
     def __delattr__(self, name: str) -> None:
         if self._nameplate.ready and name in self._nameplate.extras and not self._nameplate.frozen:
@@ -316,13 +320,15 @@ class ConfigInstance(metaclass=ConfigMeta):
         except InvalidValueError as error:
             raise problems_error(type(self).__name__, list(error.problems)) from None
 
-    def __getattr__(self, name: str) -> Any:
-        # Reached only for names that neither the instance nor the class has.
-        if not name.startswith("_") and name in self._nameplate.extras:
-            return self._nameplate.extras[name]
-        known = [*self._declared.known_names(), *self._nameplate.extras] if not name.startswith("_") else []
-        message = sentences(f"{type(self).__name__} has no field {name!r}.", did_you_mean(name, known))
-        raise AttributeError(message, name=name, obj=self)
+    if not TYPE_CHECKING:  # as above
+
+        def __getattr__(self, name: str) -> Any:
+            # Reached only for names that neither the instance nor the class has.
+            if not name.startswith("_") and name in self._nameplate.extras:
+                return self._nameplate.extras[name]
+            known = [*self._declared.known_names(), *self._nameplate.extras] if not name.startswith("_") else []
+            message = sentences(f"{type(self).__name__} has no field {name!r}.", did_you_mean(name, known))
+            raise AttributeError(message, name=name, obj=self)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of everything that a file would hold, except the identity of the class."""

@@ -6,7 +6,7 @@ called `num_labels`, or one that `attribute_map` calls so.
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from nameplate_config._containers import integer_keys
 from nameplate_config._fields import FieldDescriptor, Schema, problems_error, schema_for
@@ -79,69 +79,103 @@ def disagreements(schema: Schema, values: Mapping[str, Any]) -> Iterator[Problem
         )
 
 
-def settle(schema: Schema, given: dict[str, Any], *, where: str) -> Problem | None:
+class Contradiction(NamedTuple):
+    """Two values that say different things: an error in code, a warning in a file.
+
+    Attributes:
+        problem: What is wrong.
+        instead: What is done if it stood in a file, as Transformers does.
+    """
+
+    problem: Problem
+    instead: str
+
+
+def settle(schema: Schema, given: dict[str, Any], *, where: str, from_file: bool) -> Problem | None:
     """Turn `num_labels` and `label2id` into the labels they stand for; return what is wrong with them."""
-    problem = None
-    if INVERSE in given and INVERSE not in schema.fields:
-        label2id = given.pop(INVERSE)
-        problem = None if label2id is None else _from_inverse(given, label2id)
+    if LABELS in given and schema.fields[LABELS].inherited:
+        given[LABELS] = _indexed(given[LABELS])
+    found: list[Problem | Contradiction | None] = []
+    if given.get(INVERSE) is not None and INVERSE not in schema.fields:
+        found.append(_from_inverse(given, given[INVERSE]))
     field = counted_by(schema)
-    if field is None and COUNT in given:
-        return problem or _from_count(given, given.pop(COUNT), where)
-    if field is not None and field not in given and isinstance(given.get(LABELS), Mapping):
+    if field is None and given.get(COUNT) is not None:
+        found.append(_from_count(given, given[COUNT]))
+    elif field is not None and field not in given and isinstance(given.get(LABELS), Mapping):
         given[field] = len(given[LABELS])
-    return problem
+    for name in {INVERSE, COUNT} - schema.fields.keys():
+        given.pop(name, None)
+    for each in found:
+        if isinstance(each, Contradiction) and from_file:
+            warnings.warn(f"{where or 'The dict'} contradicts itself: {each.instead}", stacklevel=2)
+        elif each is not None:
+            return each.problem if isinstance(each, Contradiction) else each
+    return None
 
 
-def _from_count(given: dict[str, Any], count: Any, where: str) -> Problem | None:
-    if count is None:
-        return None
+def recount(schema: Schema, labels_of: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Let a changed number of labels replace those of a file, and the same number keep them."""
+    labels, count = labels_of.get(LABELS), count_in(schema, changes)
+    if count is None or not isinstance(labels, Mapping) or not changes.keys().isdisjoint({LABELS, INVERSE}):
+        return
+    if len(labels) != count:
+        del labels_of[LABELS]
+    elif counted_by(schema) is None:
+        del changes[COUNT]
+
+
+def _indexed(labels: Any) -> Any:
+    """Return labels by integers; tutorials of Transformers count in texts, as its files do."""
+    numbers = integer_keys(labels) if isinstance(labels, Mapping) else None
+    return labels if numbers is None else dict(zip(numbers, labels.values(), strict=True))
+
+
+def _from_count(given: dict[str, Any], count: Any) -> Problem | Contradiction | None:
     if type(count) is not int or not 0 <= count <= _MOST_LABELS:
         return Problem(COUNT, f"an int from 0 to {_MOST_LABELS:,}", shown(count))
     labels = given.get(LABELS)
+    if isinstance(labels, Mapping) and len(labels) != count:
+        given[LABELS] = numbered(count)
+        problem = Problem(COUNT, f"{len(labels)}, the number of labels", shown(count), "Leave it out: it follows.")
+        return Contradiction(problem, f"{COUNT} is {count}, which counts; the {len(labels)} labels are dropped.")
     if labels is None:
         given[LABELS] = numbered(count)
-    elif isinstance(labels, Mapping) and len(labels) != count:
-        if not where:
-            return Problem(COUNT, f"{len(labels)}, the number of labels", shown(count), "Leave it out: it follows.")
-        message = f"{where} says {COUNT}: {count}, but {LABELS} has {len(labels)} labels, which count."
-        warnings.warn(message, stacklevel=2)
     return None
 
 
-def _from_inverse(given: dict[str, Any], label2id: Any) -> Problem | None:
+def _from_inverse(given: dict[str, Any], label2id: Any) -> Problem | Contradiction | None:
     """Set the labels from *label2id* if they are not given; say what is wrong if the two are not inverse."""
-    if not isinstance(label2id, Mapping) or not {int}.issuperset(map(type, label2id.values())):
+    indices = _indices(label2id)
+    if indices is None:
         return Problem(INVERSE, "a dict from a str to an int", shown(label2id))
     labels = given.get(LABELS)
     if labels is None:
-        given[LABELS] = {index: label for label, index in label2id.items()}
-    elif isinstance(labels, Mapping):
-        numbers = integer_keys(labels)
-        if numbers is not None:
-            labels = given[LABELS] = dict(zip(numbers, labels.values(), strict=True))
-        if inverse_or_none(labels) != label2id and not _agree(labels, label2id):
-            return Problem(INVERSE, f"the inverse of {LABELS}", shown(label2id), "Remove it: it is derived.")
+        given[LABELS] = dict(zip(indices, label2id, strict=True))
+    elif isinstance(labels, Mapping) and not _agree(labels, dict(zip(label2id, indices, strict=True))):
+        problem = Problem(INVERSE, f"the inverse of {LABELS}", shown(label2id), "Remove it: it is derived.")
+        return Contradiction(problem, f"{INVERSE} is not the inverse of {LABELS}, which counts.")
     return None
 
 
-def inverse_or_none(labels: Mapping[Any, Any]) -> dict[Any, Any] | None:
-    """Return the inverse of labels that may be anything."""
-    try:
-        return dict(zip(labels.values(), labels, strict=True))
-    except TypeError:
+def _indices(label2id: Any) -> list[int] | None:
+    """Return the indices of labels; the texts of integers stand for them, as in the tutorials."""
+    if not isinstance(label2id, Mapping):
         return None
+    indices = list(label2id.values())
+    if {int}.issuperset(map(type, indices)):
+        return indices
+    return integer_keys(dict.fromkeys(indices)) if len(set(map(str, indices))) == len(indices) else None
 
 
 def _agree(labels: Mapping[Any, Any], label2id: Mapping[str, int]) -> bool:
     """Whether each label has its index. Two classes may share a label, which then has either index."""
-    by_index = dict(zip(map(str, labels), labels.values(), strict=True))
-    indices = map(str, label2id.values())
-    if list(label2id) != list(map(by_index.get, indices)):
-        return False
-    return len(by_index) == len(label2id) or {each for each in by_index.values() if isinstance(each, str)} == set(
-        label2id
-    )
+    try:
+        if dict(zip(labels.values(), labels, strict=True)) == label2id:
+            return True
+        named = set(labels.values())
+    except TypeError:  # a label that is no text, which is its own problem
+        return True
+    return named == label2id.keys() and all(labels.get(index) == label for label, index in label2id.items())
 
 
 class Labels(FieldDescriptor):
@@ -171,11 +205,13 @@ class Count:
         if field is not None:
             vars(config)[field] = value
             return
+        if value is None:
+            return
         given: dict[str, Any] = {}
-        problem = _from_count(given, value, "")
-        if problem is not None:
+        problem = _from_count(given, value)
+        if isinstance(problem, Problem):
             raise problems_error(type(config).__name__, [problem])
-        if value is not None and value != count_of(schema, vars(config)):
+        if value != count_of(schema, vars(config)):
             setattr(config, LABELS, given[LABELS])
 
 
@@ -188,6 +224,6 @@ class Inverse:
     def __set__(self, config: Any, value: Any) -> None:
         given: dict[str, Any] = {}
         problem = None if value is None else _from_inverse(given, value)
-        if problem is not None:
+        if isinstance(problem, Problem):
             raise problems_error(type(config).__name__, [problem])
         setattr(config, LABELS, given.get(LABELS))

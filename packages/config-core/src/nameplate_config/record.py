@@ -67,6 +67,8 @@ def read_config(source: Source) -> ConfigText:
         SourceNotFoundError: If the source holds neither a `config.json` nor a record.
         ConfigFileError: If `config.json` is larger than the budget.
     """
+    if source.file is not None:
+        return ConfigText(read_file(source.file, limit=LARGEST_CONFIG, too_large=ConfigFileError), str(source.file))
     path = source.find(CONFIG_NAME)
     mirror = None if path is None else read_file(path, limit=LARGEST_CONFIG, too_large=ConfigFileError)
     committed = None if source.folder is None else _committed(source.folder, mirror)
