@@ -50,21 +50,21 @@ def check_unknown(schema: Schema, unknown: list[str]) -> None:
             warnings.warn(message, stacklevel=4)
 
 
-def restored(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return values of a file as what they were before they were saved, and the names of those that fit.
+def restored(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[Problem, ...]]]:
+    """Return values of a file as what they were before they were saved, and what is wrong with each.
 
     One that does not fit is left as it is: it will be reported along with every other problem.
     """
     result = dict(values)
-    fitting: list[str] = []
+    problems: dict[str, tuple[Problem, ...]] = {}
     for name, value in values.items():
         codec = schema.fields[name].codec if name in schema.fields else ANYTHING
         try:
             result[name] = codec.convert(value, Site(name, from_file=True))
-        except InvalidValueError:
-            continue
-        fitting.append(name)
-    return result, frozenset(fitting)
+            problems[name] = ()
+        except InvalidValueError as error:
+            problems[name] = error.problems
+    return result, problems
 
 
 def arguments(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:

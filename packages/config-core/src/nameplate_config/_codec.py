@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, Union
 
 from nameplate_config._containers import ANYTHING, INTEGER, TEXT, Collection, MappingCodec, OrderedCodec, Record
 from nameplate_config._dtype import DTypeCodec, DTypeMark, dtype_codec
+from nameplate_config._numbered import LabelsCodec, LabelsMark
 from nameplate_config._records import CustomCodec, DataclassCodec, NamedTupleCodec
 from nameplate_config._scalars import (
     Bytes,
@@ -57,6 +58,7 @@ _BUILT_IN: dict[Any, Codec] = {
     dict: MappingCodec(TEXT, ANYTHING),
     OrderedDict: OrderedCodec(MappingCodec(TEXT, ANYTHING)),
 }
+_MARKED: dict[type, Codec] = {DTypeMark: DTypeCodec(), LabelsMark: LabelsCodec()}
 _KEYS = (Scalar, type(INTEGER), Float, Choice, Enumeration, PathCodec)
 
 CodecFactory = Callable[[Any], Codec | None]
@@ -166,7 +168,8 @@ def codec_like(default: Any) -> Codec:
 
 
 def _annotated(annotation: Any, marks: Sequence[Any]) -> Codec:
-    inner = DTypeCodec() if any(isinstance(mark, DTypeMark) for mark in marks) else codec_for(annotation)
+    marked = [_MARKED[type(mark)] for mark in marks if type(mark) in _MARKED]
+    inner = marked[0] if marked else codec_for(annotation)
     bounds = tuple(bound for mark in marks for bound in _bounds_of(mark))
     return Bounded(inner, bounds) if bounds else inner
 

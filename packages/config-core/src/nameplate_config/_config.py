@@ -5,7 +5,7 @@ Dicts, texts, files, the Hub, the schema. Its life in memory is `_instance`, wha
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Unpack, overload
 
 from nameplate_config._arguments import stored
 from nameplate_config._differences import differences
@@ -16,6 +16,7 @@ from nameplate_config._json_schema import schema_of_class
 from nameplate_config._labels import Count, Inverse, Labels, recount
 from nameplate_config._migrations import VERSION, migrated
 from nameplate_config._nested_parts import merged, own_part
+from nameplate_config._numbered import LabelsMark
 from nameplate_config._publish import check_options, publish
 from nameplate_config._scalars import InvalidValueError, JSONSchema
 from nameplate_config._settings import read_settings
@@ -76,7 +77,7 @@ class PreTrainedConfig(ConfigInstance):
         num_labels: int = 2
         torch_dtype: str | None = None
     else:
-        id2label: dict[int, str] | None = Labels()
+        id2label: Annotated[dict[int, str] | None, LabelsMark()] = Labels()
         label2id = Inverse()
         num_labels = Count()
         torch_dtype = Alias("dtype")

@@ -32,6 +32,8 @@ from nameplate_config.typing import JSONValue
 TEXT = Scalar(str, "a str", "string")
 INTEGER = Integer()
 
+_LONGEST_KEY = 64  # of what is no text: a special float is the longest
+
 _INTEGER_KEY = f"^(?:0|-?[1-9][0-9]{{0,{LONGEST_INTEGER - 1}}})$"
 
 
@@ -135,7 +137,7 @@ class MappingCodec(Codec):
 
     def _converted_key(self, key: Any, site: Site) -> Any:
         """Convert a key; one that is no text is written as its JSON, in exactly one way."""
-        if site.from_file and isinstance(key, str) and self.key is not TEXT:
+        if site.from_file and isinstance(key, str) and self.key is not TEXT and len(key) <= _LONGEST_KEY:
             with suppress(ValueError, RecursionError, InvalidValueError):
                 converted = self.key.convert(json.loads(key), site)
                 if self._key_text(converted) == key:

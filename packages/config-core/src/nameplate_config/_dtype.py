@@ -79,6 +79,11 @@ def _is_dtype_class(kind: type) -> bool:
     return kind.__name__ == "dtype" and kind.__module__ == "torch"
 
 
+def _of_torch(name: str) -> object:
+    """Return what torch calls so, if it is imported; asking it as an attribute would import whole packages."""
+    return vars(sys.modules["torch"]).get(name) if "torch" in sys.modules else None
+
+
 class DTypeCodec(Codec):
     """The codec of `DType`: the name of a dtype, without ``torch.`` and never a synonym."""
 
@@ -92,7 +97,7 @@ class DTypeCodec(Codec):
         if isinstance(value, str):
             name = value.removeprefix("torch.")
             name = _SYNONYMS.get(name, name)
-            if name in DTYPE_NAMES or is_torch_dtype(getattr(sys.modules.get("torch"), name, None)):
+            if name in DTYPE_NAMES or is_torch_dtype(_of_torch(name)):
                 return DTypeName(name)
             raise site.refuse(self.expected, value, did_you_mean(name, DTYPE_NAMES))
         raise site.refuse(self.expected, value)
@@ -111,7 +116,7 @@ class TorchDTypeCodec(DTypeCodec):
     def convert(self, value: Any, site: Site) -> Any:
         if is_torch_dtype(value):
             return value
-        return getattr(sys.modules["torch"], super().convert(value, site))
+        return _of_torch(super().convert(value, site))
 
     def encode(self, value: Any) -> JSONValue:
         return str(value).removeprefix("torch.")

@@ -18,12 +18,13 @@ from nameplate_config._arguments import arguments, check_unknown, restored, stor
 from nameplate_config._containers import ANYTHING
 from nameplate_config._fields import DERIVED_ARGUMENTS, Field, Schema, problems_error, schema_for, schema_of
 from nameplate_config._freeze import frozen
-from nameplate_config._labels import LABELS, counted_by, disagreements, unnamed
+from nameplate_config._labels import LABELS, counted_by, disagreements, inverse, unnamed
 from nameplate_config._migrations import check_steps
+from nameplate_config._numbered import as_labels
 from nameplate_config._scalars import InvalidValueError, Site
 from nameplate_config.errors import ConfigError, FrozenConfigError, NameplateError, Problem, UnknownOptionError
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import as_code, did_you_mean, nearest, sentences, shown
+from nameplate_config.wording import as_code, did_you_mean, nearest, reason, sentences, shown
 
 _GIVEN_TWICE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")
 
@@ -144,13 +145,13 @@ class ConfigInstance(metaclass=ConfigMeta):
         unknown = given.keys() - schema.fields.keys()
         if unknown and not from_file:
             check_unknown(schema, [name for name in given if name in unknown])
-        fitting: frozenset[str] = frozenset()
+        tried: Mapping[str, tuple[Problem, ...]] = {}
         if from_file and schema.plain:  # an `__init__` expects what it was given when it was saved
-            given, fitting = restored(schema, given)
+            given, tried = restored(schema, given)
         config = cls._empty()
         if schema.plain and not schema.lacks(given):  # else `_finish` says so, along with every other problem
             config._initialise(given, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
-        config._finish(given, fitting, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
+        config._finish(given, tried, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         return config
 
     def _initialise(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
@@ -163,9 +164,8 @@ class ConfigInstance(metaclass=ConfigMeta):
             if not (from_file or isinstance(error, ValueError)):
                 raise
             # names the value that is wrong, if it can
-            self._finish(supplied, frozenset(), from_file=from_file, where=where)
-            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            problem = Problem("__init__", "", hint=reason)
+            self._finish(supplied, {}, from_file=from_file, where=where)
+            problem = Problem("__init__", "", hint=reason(error))
             raise problems_error(type(self).__name__, [problem], where=where) from error
 
     def _call_init(self, given: dict[str, Any], *, from_file: bool, where: str) -> None:
@@ -187,10 +187,13 @@ class ConfigInstance(metaclass=ConfigMeta):
                 problem = Problem(name, f"{shown(own)}, which the __init__ of the class passes on", shown(value))
                 raise problems_error(type(self).__name__, [problem], where=where)
 
-    def _finish(self, supplied: Mapping[str, Any], fitting: frozenset[str], *, from_file: bool, where: str) -> None:
+    def _finish(
+        self, supplied: Mapping[str, Any], tried: Mapping[str, tuple[Problem, ...]], *, from_file: bool, where: str
+    ) -> None:
         """Fill in what no `__init__` set, convert everything, and report every problem at once.
 
-        A nested config that was restored from the file for this very field is the config's own already.
+        What was tried before `__init__` ran and is still the same object is not tried again: a nested config that
+        was restored is the config's own already, and trying one twice would take twice as long for each level.
         """
         schema, values = self._declared, self.__dict__
         problems: list[Problem] = []
@@ -201,8 +204,9 @@ class ConfigInstance(metaclass=ConfigMeta):
                     problems.append(Problem(name, f"{field.codec.expected}, and it has no default"))
                 else:
                     values[name] = field.fresh_default()
-            elif name in fitting and given is supplied[name] and isinstance(given, ConfigInstance):
+            elif name in tried and given is supplied[name] and (tried[name] or isinstance(given, ConfigInstance)):
                 values[name] = given
+                problems += tried[name]
             else:
                 try:
                     values[name] = field.convert(given, from_file=from_file)
@@ -210,7 +214,7 @@ class ConfigInstance(metaclass=ConfigMeta):
                     problems += error.problems
         if self._nameplate.extras or supplied.keys() - schema.fields.keys():
             problems += self._take_extras(supplied, from_file=from_file)
-        problems = problems or list(self._conflicts())
+        problems = problems or list(self._conflicts(from_file=from_file))
         if problems:
             raise problems_error(type(self).__name__, problems, where=where)
         self._nameplate.given = frozenset(supplied).intersection(schema.fields)
@@ -230,7 +234,7 @@ class ConfigInstance(metaclass=ConfigMeta):
                 problems += error.problems
         return problems
 
-    def _conflicts(self) -> Iterator[Problem]:
+    def _conflicts(self, *, from_file: bool = False) -> Iterator[Problem]:
         schema = self._declared
         for field in schema.conditional:
             yield from field.conflicts(self.__dict__)
@@ -240,9 +244,11 @@ class ConfigInstance(metaclass=ConfigMeta):
             try:
                 yield from getattr(self, hook)() or ()
             except ConfigError as error:
-                yield from error.problems or (Problem(path, "", hint=str(error)),)
-            except ValueError as error:
-                yield Problem(path, "", hint=str(error))
+                yield from error.problems or (Problem(path, "", hint=reason(error)),)
+            except Exception as error:
+                if not (from_file or isinstance(error, ValueError)):
+                    raise
+                yield Problem(path, "", hint=reason(error))
 
     # ---- assigning
 
@@ -432,7 +438,7 @@ class ConfigInstance(metaclass=ConfigMeta):
                 continue
             own[name] = field.codec.encode(value)
             if name == LABELS and field.inherited:
-                own.setdefault("label2id", {label: index for index, label in value.items()})
+                own.setdefault("label2id", inverse(as_labels(value)))
         return {**own, **self._encoded_extras()} if self._nameplate.extras else own
 
     def _encoded_extras(self) -> dict[str, JSONValue]:

@@ -4,12 +4,14 @@ Without labels a config has two, `LABEL_0` and `LABEL_1`, unless its class count
 called `num_labels`, or one that `attribute_map` calls so.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from nameplate_config._containers import integer_keys
 from nameplate_config._fields import FieldDescriptor, Schema, problems_error, schema_for
+from nameplate_config._numbered import Numbered, numbered
 from nameplate_config.errors import Problem
 from nameplate_config.strict_json import CONFIG_BUDGET
 from nameplate_config.wording import listed, shown
@@ -20,11 +22,7 @@ INVERSE = "label2id"
 
 _COUNT_WITHOUT_LABELS = 2  # Transformers writes no labels for a classifier of two
 _MOST_LABELS = CONFIG_BUDGET.keys
-
-
-def numbered(count: int) -> dict[int, str]:
-    """Return the labels of classes that nobody named."""
-    return {index: f"LABEL_{index}" for index in range(count)}
+_INDEX = re.compile(r"-?[0-9]{1,20}")
 
 
 def counted_by(schema: Schema) -> str | None:
@@ -39,7 +37,9 @@ def count_of(schema: Schema, values: Mapping[str, Any]) -> int:
     if field is not None:
         return int(values[field])
     labels = values.get(LABELS)
-    return _COUNT_WITHOUT_LABELS if labels is None else len(labels)
+    if labels is None:
+        return _COUNT_WITHOUT_LABELS
+    return int(labels) if isinstance(labels, Numbered) else len(labels)
 
 
 def count_in(schema: Schema, values: Mapping[str, Any]) -> int | None:
@@ -53,6 +53,8 @@ def unnamed(schema: Schema, values: Mapping[str, Any]) -> bool:
     labels = values.get(LABELS)
     if labels is None:
         return True
+    if isinstance(labels, Numbered):
+        return labels == _COUNT_WITHOUT_LABELS
     if labels.get(0) != "LABEL_0":  # before making a thousand texts
         return False
     expected = _COUNT_WITHOUT_LABELS if counted_by(schema) is None else count_of(schema, values)
@@ -67,7 +69,7 @@ def inverse(labels: Mapping[int, str]) -> dict[str, int]:
 def disagreements(schema: Schema, values: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong where a class counts its labels and also names them."""
     field, labels = counted_by(schema), values.get(LABELS)
-    if field is None or labels is None:
+    if field is None or labels is None or isinstance(labels, Numbered):
         return
     count = values[field]
     if isinstance(count, int) and (len(labels) != count or sorted(labels) != list(range(count))):
@@ -135,11 +137,11 @@ def _from_count(given: dict[str, Any], count: Any) -> Problem | Contradiction | 
         return Problem(COUNT, f"an int from 0 to {_MOST_LABELS:,}", shown(count))
     labels = given.get(LABELS)
     if isinstance(labels, Mapping) and len(labels) != count:
-        given[LABELS] = numbered(count)
+        given[LABELS] = Numbered(count)
         problem = Problem(COUNT, f"{len(labels)}, the number of labels", shown(count), "Leave it out: it follows.")
         return Contradiction(problem, f"{COUNT} is {count}, which counts; the {len(labels)} labels are dropped.")
     if labels is None:
-        given[LABELS] = numbered(count)
+        given[LABELS] = Numbered(count)
     return None
 
 
@@ -151,6 +153,8 @@ def _from_inverse(given: dict[str, Any], label2id: Any) -> Problem | Contradicti
     labels = given.get(LABELS)
     if labels is None:
         given[LABELS] = dict(zip(indices, label2id, strict=True))
+        if len(given[LABELS]) < len(label2id):
+            return Problem(INVERSE, "another index for each label", shown(label2id))
     elif isinstance(labels, Mapping) and not _agree(labels, dict(zip(label2id, indices, strict=True))):
         problem = Problem(INVERSE, f"the inverse of {LABELS}", shown(label2id), "Remove it: it is derived.")
         return Contradiction(problem, f"{INVERSE} is not the inverse of {LABELS}, which counts.")
@@ -161,10 +165,12 @@ def _indices(label2id: Any) -> list[int] | None:
     """Return the indices of labels; the texts of integers stand for them, as in the tutorials."""
     if not isinstance(label2id, Mapping):
         return None
-    indices = list(label2id.values())
-    if {int}.issuperset(map(type, indices)):
+    indices: list[Any] = list(label2id.values())
+    if {str}.issuperset(map(type, label2id.values())):
+        indices = [int(each) for each in label2id.values() if _INDEX.fullmatch(each)]
+    if {int}.issuperset(map(type, indices)) and len(indices) == len(label2id):
         return indices
-    return integer_keys(dict.fromkeys(indices)) if len(set(map(str, indices))) == len(indices) else None
+    return None
 
 
 def _agree(labels: Mapping[Any, Any], label2id: Mapping[str, int]) -> bool:
@@ -185,7 +191,8 @@ class Labels(FieldDescriptor):
         if config is None:
             return self
         values = vars(config)
-        if values.get(LABELS) is None:  # kept, so that a caller who changes one does not change a copy
+        if values.get(LABELS) is None or isinstance(values[LABELS], Numbered):
+            # Kept, so that a caller who changes one does not change a copy.
             values[LABELS] = numbered(count_of(schema_for(type(config)), values))
         return values[LABELS]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nameplate_config._fields import problems_error
 from nameplate_config.errors import ConfigError, ConfigFileError, Problem
-from nameplate_config.wording import sentences, shown
+from nameplate_config.wording import brief, sentences, shown
 
 Values = dict[str, Any]
 Step = Callable[[Values], Values]
@@ -109,7 +109,7 @@ def _replayed(cls: Any, version: int, values: Values, where: str) -> Values:
         try:
             values = step(values)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {brief(error)}"
             raise _failure(cls, step, where, f"raised {reason}") from error
         if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
             raise _failure(cls, step, where, f"returned {shown(values)} instead of the values")

@@ -10,7 +10,7 @@ from nameplate_config._codec import extend_codecs
 from nameplate_config._config import PreTrainedConfig
 from nameplate_config._fields import DERIVED, schema_for
 from nameplate_config._json_schema import ConfigReference
-from nameplate_config._scalars import Codec, InvalidValueError, JSONSchema, Site
+from nameplate_config._scalars import MOST_PROBLEMS, Codec, InvalidValueError, JSONSchema, Site
 from nameplate_config.errors import ConfigError, NameplateError, Problem
 from nameplate_config.typing import JSONValue
 from nameplate_config.wording import did_you_mean, shown, with_article
@@ -48,6 +48,10 @@ class NestedConfig(Codec):
 
     def schema(self) -> JSONSchema:
         return ConfigReference(self._kind)
+
+    def claims(self, value: Any) -> bool:
+        model_type = self._kind.model_type
+        return bool(model_type) and value.get("model_type") == model_type
 
 
 class AnyConfig(Codec):
@@ -106,11 +110,13 @@ def _refuse_unknown(kind: type[PreTrainedConfig], value: Mapping[str, Any], site
     unknown = [name for name in value if not schema.knows(name) and name not in DERIVED]
     if unknown and not schema.open:
         names = schema.known_names()
-        problems = (
-            Problem(f"{site.path}.{name}", f"a field of {schema.owner}", shown(value[name]), did_you_mean(name, names))
-            for name in unknown
+        expected = f"a field of {schema.owner}"
+        raise InvalidValueError(
+            *(
+                Problem(site.attribute(name).path, expected, shown(value[name]), did_you_mean(name, names))
+                for name in unknown[:MOST_PROBLEMS]
+            )
         )
-        raise InvalidValueError(*problems)
 
 
 def dispatch_configs(annotation: Any, lookup: Lookup) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from nameplate_config._fields import Schema
 from nameplate_config.errors import ConfigFileError
-from nameplate_config.wording import listed, sentences
+from nameplate_config.wording import listed, plain, sentences
 
 
 def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, Any], str]:
@@ -26,11 +26,11 @@ def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, An
         return values, where  # of another architecture, which the reader will say
     if len(found) > 1:
         message = sentences(
-            f"{where} holds {len(found)} configs of model_type {cls.model_type!r}: {listed(found)}.",
+            f"{where} holds {len(found)} configs of model_type {cls.model_type!r}: {listed(map(plain, found))}.",
             f"Set {cls.__name__}.base_config_key to one of them, or load the whole and take its attribute.",
         )
         raise ConfigFileError(message, code="wrong-model-type")
-    return parts[found[0]], f"{where} ({found[0]})"
+    return parts[found[0]], f"{where} ({plain(found[0])})"
 
 
 def merged(schema: Schema, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nameplate_config._containers import ANYTHING, each_converted, identical
-from nameplate_config._scalars import Codec, InvalidValueError, JSONSchema, Site
+from nameplate_config._scalars import MOST_PROBLEMS, Codec, InvalidValueError, JSONSchema, Site
 from nameplate_config.errors import Problem
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean, with_article
+from nameplate_config.wording import brief, did_you_mean, reason, with_article
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,15 @@ class DataclassCodec(Codec):
             if name in required and name not in values
         ]
         if problems:
-            raise InvalidValueError(*problems)
+            raise InvalidValueError(*problems[:MOST_PROBLEMS])
         try:
             return self.kind(**self._each(values, site))
-        except (ValueError, TypeError) as error:
-            raise InvalidValueError(Problem(site.path, "", hint=str(error))) from error
+        except InvalidValueError:
+            raise
+        except Exception as error:
+            if not (site.from_file or isinstance(error, (ValueError, TypeError))):
+                raise
+            raise InvalidValueError(Problem(site.path, "", hint=reason(error))) from error
 
     def _each(self, values: Mapping[str, Any], site: Site) -> dict[str, Any]:
         problems: list[Problem] = []
@@ -164,7 +168,7 @@ class CustomCodec(Codec):
         try:
             found = self.from_json(value)
         except Exception as error:
-            raise site.refuse(self.expected, value, f"{type(error).__name__}: {error}") from error
+            raise site.refuse(self.expected, value, f"{type(error).__name__}: {brief(error)}") from error
         if type(found) is not self.kind:
             hint = f"Its codec made a {type(found).__name__} of it."
             raise site.refuse(self.expected, value, hint)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from nameplate_config.errors import Problem
 from nameplate_config.strict_json import LONGEST_INTEGER
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean, listed, shown, with_article
+from nameplate_config.wording import did_you_mean, listed, plain, shown, with_article
 
 FLOAT_TAG = "__float__"
 """JSON has no infinities and no NaN; Transformers writes ``{"__float__": "Infinity"}``, and so do we."""
@@ -49,6 +49,11 @@ class Attribute(str):
     __slots__ = ()
 
 
+def _attribute_path(name: str) -> str:
+    text = plain(name)
+    return f".{name}" if text == name else f"[{text}]"
+
+
 class Site(NamedTuple):
     """Where in a config a value stands, and whether it was just read from JSON."""
 
@@ -59,8 +64,8 @@ class Site(NamedTuple):
     @property
     def path(self) -> str:
         """How code would write it; put together only for a message."""
-        steps = (f".{key}" if isinstance(key, Attribute) else f"[{shown(key)}]" for key in self.keys)
-        return self.field + "".join(steps)
+        steps = (_attribute_path(key) if isinstance(key, Attribute) else f"[{shown(key)}]" for key in self.keys)
+        return plain(self.field) + "".join(steps) if self.field else "".join(steps)
 
     def item(self, key: object) -> "Site":
         """Return the site of one entry of the container at this site."""
@@ -102,6 +107,10 @@ class Codec(ABC):
     @abstractmethod
     def schema(self) -> JSONSchema:
         """Return the JSON Schema of what `encode` writes and `convert` accepts from a file."""
+
+    def claims(self, value: Any) -> bool:  # noqa: ARG002 - only configs say whose they are
+        """Whether a dict says that it is a value of this codec."""
+        return False
 
     def keeps(self, values: Values[Any]) -> bool:  # noqa: ARG002 - the answer of a codec that cannot tell
         """Whether each of *values* converts to itself and is its own JSON, judged without looking at them singly.

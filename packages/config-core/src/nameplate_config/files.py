@@ -7,7 +7,7 @@ of what the bytes mean.
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import IO
@@ -67,13 +67,13 @@ def open_regular(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-def read_file(path: Path, *, limit: int, too_large: type[NameplateError]) -> bytes:
+def read_file(path: Path, *, limit: int, too_large: Callable[[str], NameplateError]) -> bytes:
     """Read a whole file of at most *limit* bytes.
 
     Args:
         path: The file.
         limit: The largest size accepted, in bytes; nothing is read from a larger file.
-        too_large: The error to raise for a larger one.
+        too_large: Makes the error to raise for a larger one.
 
     Raises:
         SourceNotFoundError: If the file is absent or not a regular file.
@@ -146,5 +146,7 @@ def _absent(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {str(folder)!r}, so no {path.name!r} in it."
+    if os.path.lexists(path):
+        return f"{path.name!r} in {str(folder)!r} is a link to {str(path.readlink())!r}, which does not exist."
     there = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return sentences(f"there is no {path.name!r} in {str(folder)!r}.", f"The folder holds: {listed(there)}.")

@@ -68,9 +68,9 @@ def read_config(source: Source) -> ConfigText:
         ConfigFileError: If `config.json` is larger than the budget.
     """
     if source.file is not None:
-        return ConfigText(read_file(source.file, limit=LARGEST_CONFIG, too_large=ConfigFileError), str(source.file))
+        return ConfigText(read_file(source.file, limit=LARGEST_CONFIG, too_large=_too_large), str(source.file))
     path = source.find(CONFIG_NAME)
-    mirror = None if path is None else read_file(path, limit=LARGEST_CONFIG, too_large=ConfigFileError)
+    mirror = None if path is None else read_file(path, limit=LARGEST_CONFIG, too_large=_too_large)
     committed = None if source.folder is None else _committed(source.folder, mirror)
     if committed is not None:
         return ConfigText(committed, source.where(WEIGHTS_NAME) + " (its record)")
@@ -78,6 +78,10 @@ def read_config(source: Source) -> ConfigText:
         source.path(CONFIG_NAME)  # raises, and says what is there instead
     assert mirror is not None
     return ConfigText(mirror, source.where(CONFIG_NAME))
+
+
+def _too_large(message: str) -> ConfigFileError:
+    return ConfigFileError(message, code="too-large")
 
 
 def read_config_values(source: Source) -> tuple[dict[str, Any], str]:

@@ -7,10 +7,9 @@ nesting and endless digits are refused. Knows nothing of configs.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Any, NoReturn
 
 from nameplate_config.errors import ConfigFileError, NameplateError
@@ -33,17 +32,20 @@ class Budget:
     Attributes:
         keys: Keys in one object.
         values: Values, lists and objects in the whole file.
+        objects: Objects in the whole file. Each may become a config, which costs as much as a hundred values.
     """
 
     keys: int = 50_000
     values: int = 100_000
+    objects: int = 5_000
 
 
 CONFIG_BUDGET = Budget()
 """What a config file may hold."""
 
 _DIGIT_RUNS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
-_BRACKET = re.compile(r"[\[\]{}]")
+_TEXT_PATTERN = r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"?'  # possessive, so that a long text costs no memory
+_MARK_OR_TEXT = re.compile(rf"{_TEXT_PATTERN}|[\[\]{{}},]")
 _TOO_LONG = b"0" * (LONGEST_INTEGER + 1)
 
 
@@ -251,34 +253,35 @@ def _check_amount(text: str, budget: Budget) -> None:
     opening = text.count("[") + text.count("{")
     if opening <= DEEPEST and opening + text.count(",") <= budget.values:  # those inside of texts included
         return
-    outside = _outside_texts(text)
-    _check_depth(islice(_BRACKET.finditer(outside), 2 * budget.values), text)
-    found = sum(map(outside.count, "[{,"))
-    if found > budget.values:
-        message = f"holds about {found:,} values; at most {budget.values:,} are read"
-        raise _RefusedError(message, "too-many-values")
-
-
-def _check_depth(brackets: Iterable[re.Match[str]], text: str) -> None:
-    depth = 0
-    for match in brackets:
-        depth += 1 if match.group() in "[{" else -1
-        if depth > DEEPEST:
-            line = f"at line {text.count(chr(10), 0, match.start()) + 1}"
-            message = f"nests lists and objects more than {DEEPEST} deep {line}"
-            raise _RefusedError(message, "too-deep")
+    depth = values = objects = 0
+    for match in _MARK_OR_TEXT.finditer(text):
+        mark = text[match.start()]
+        if mark == '"':
+            continue
+        depth += (mark in "[{") - (mark in "]}")
+        values += mark in "[{,"
+        objects += mark == "{"
+        _check_counts(depth, values, objects, budget, at=lambda: text.count("\n", 0, match.start()) + 1)  # noqa: B023
         if depth < 0:  # no JSON: the parser will say where
             return
 
 
-def _outside_texts(text: str) -> str:
-    """Return a text of the same length in which every JSON text is blank."""
-    parts = text.replace("\\\\", "  ").replace('\\"', "  ").split('"')
-    parts[1::2] = [" " * len(part) for part in parts[1::2]]
-    return '"'.join(parts)
+def _check_counts(depth: int, values: int, objects: int, budget: Budget, *, at: Callable[[], int]) -> None:
+    if depth > DEEPEST:
+        message = f"nests lists and objects more than {DEEPEST} deep at line {at()}"
+        raise _RefusedError(message, "too-deep")
+    if values > budget.values:
+        message = f"holds more than {budget.values:,} values, the last of them at line {at()}"
+        raise _RefusedError(message, "too-many-values")
+    if objects > budget.objects:
+        message = f"holds more than {budget.objects:,} objects, the last of them at line {at()}"
+        raise _RefusedError(message, "too-many-values")
 
 
 def _line_of(text: str, literal: str) -> str:
     """Say where a number or constant stands; the first occurrence outside of texts is the one that was read."""
-    found = _outside_texts(text).find(literal)
-    return "" if found < 0 else f" (line {text.count(chr(10), 0, found) + 1})"
+    number = rf"(?<![\d.eE+-]){re.escape(literal)}(?![\d.eE])"
+    for match in re.finditer(rf"{_TEXT_PATTERN}|{number}", text):
+        if text[match.start()] != '"':
+            return f" (line {text.count(chr(10), 0, match.start()) + 1})"
+    return ""

@@ -3,15 +3,20 @@
 Shared by every package of the family so that all errors read alike. Only pure functions from values to text.
 """
 
+import cmath
 import difflib
 import enum
 import math
 from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import cast
 
 NAMES_LISTED = 5
 """A message never lists more names than this."""
 
 _LONGEST_VALUE = 80
+_LONGEST_REASON = 500
 _LONGEST_NAME = 200  # comparing a name takes time that grows with its length; nobody mistypes a longer one
 
 
@@ -25,11 +30,55 @@ def shown(value: object) -> str:
         80
     """
     try:
-        text = repr(value)
+        text = repr(_shortened(value))
     except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error that is being reported
         text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _shortened(value: object) -> object:
+    """Return a value of which only the beginning is left: the whole of a hostile one takes seconds to write."""
+    if isinstance(value, (str, bytes)):
+        return value[:_LONGEST_NAME] if type(value) in {str, bytes} else value
+    if type(value) in {list, tuple}:
+        begun = [_shortened(item) for item in islice(cast("Iterable[object]", value), _LONGEST_VALUE)]
+        return begun if isinstance(value, list) else tuple(begun)
+    if type(value) is dict:
+        return {_shortened(key): _shortened(item) for key, item in islice(value.items(), _LONGEST_VALUE)}
+    return value
+
+
+def plain(name: str) -> str:
+    """Return a name as code would write it if it can be one, else as `shown` shows it.
+
+    Example:
+        >>> plain("width"), plain("a key")
+        ('width', "'a key'")
+    """
+    return name if name.isidentifier() and len(name) <= _LONGEST_VALUE else shown(name)
+
+
+def brief(error: BaseException) -> str:
+    """Return what an error says, in at most a few lines and without marks that a terminal would obey.
+
+    Example:
+        >>> brief(ValueError("too wide"))
+        'too wide'
+    """
+    text = str(error)
+    short = text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+    return "".join(mark if mark.isprintable() or mark == "\n" else ascii(mark)[1:-1] for mark in short)
+
+
+def reason(error: Exception) -> str:
+    """Return why somebody else's code failed: what a `ValueError` says, and of others the name as well.
+
+    Example:
+        >>> reason(KeyError("width"))
+        "KeyError: 'width'"
+    """
+    return brief(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {brief(error)}"
 
 
 def as_code(value: object) -> str:
@@ -43,6 +92,10 @@ def as_code(value: object) -> str:
         return f"{type(value).__name__}({value.value!r})"
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
+    if isinstance(value, complex) and not cmath.isfinite(value):
+        return f"complex({as_code(value.real)}, {as_code(value.imag)})"
+    if isinstance(value, Path):
+        return f"Path({value.as_posix()!r})"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{as_code(key)}: {as_code(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):

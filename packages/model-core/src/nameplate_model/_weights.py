@@ -31,7 +31,7 @@ so the same weights elsewhere can give another last bit; a mapped tensor off thi
 
 _DECISIVE = (WEIGHTS_NAME, INDEX_NAME, CONFIG_NAME)
 _LARGEST_INDEX = 64 << 20
-_INDEX_BUDGET = Budget(keys=1_000_000, values=2_000_000)
+_INDEX_BUDGET = Budget(keys=1_000_000, values=2_000_000, objects=1_000)
 
 
 @dataclass(frozen=True, slots=True)
