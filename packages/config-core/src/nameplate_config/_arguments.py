@@ -50,7 +50,11 @@ def check_unknown(schema: Schema, unknown: list[str]) -> None:
             warnings.warn(message, stacklevel=4)
 
 
-def restored(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[Problem, ...]]]:
+Tried = Mapping[str, tuple[Problem, ...]]
+"""What is wrong with each value of a file that was restored before `__init__` ran; nothing with those that fit."""
+
+
+def restored(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Any], Tried]:
     """Return values of a file as what they were before they were saved, and what is wrong with each.
 
     One that does not fit is left as it is: it will be reported along with every other problem.

@@ -21,7 +21,7 @@ from nameplate_config._publish import check_options, publish
 from nameplate_config._scalars import InvalidValueError, JSONSchema
 from nameplate_config._settings import read_settings
 from nameplate_config._source import Source, open_source, split_options
-from nameplate_config.errors import ConfigError, Problem
+from nameplate_config.errors import ConfigError, ConfigFileError, Problem
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config_values
 from nameplate_config.strict_json import readable_text
@@ -360,7 +360,11 @@ class PreTrainedConfig(ConfigInstance):
         opened = open_source(source, allow_file=True, **options)
         values, where = read_config_values(opened)
         values, where = own_part(cls, values, where)
-        config, unused = cls._read(values, overrides, where=where)
+        try:
+            config, unused = cls._read(values, overrides, where=where)
+        except RecursionError:
+            message = f"{where} nests deeper than the stack of its caller leaves room for."
+            raise ConfigFileError(message, code="too-deep") from None
         state_of(config).origin = (opened.name, opened.commit)
         if return_unused_kwargs:
             return config, unused

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
-from nameplate_config._arguments import arguments, check_unknown, restored, stored
+from nameplate_config._arguments import Tried, arguments, check_unknown, restored, stored
 from nameplate_config._containers import ANYTHING
 from nameplate_config._fields import DERIVED_ARGUMENTS, Field, Schema, problems_error, schema_for, schema_of
 from nameplate_config._freeze import frozen
@@ -145,16 +145,16 @@ class ConfigInstance(metaclass=ConfigMeta):
         unknown = given.keys() - schema.fields.keys()
         if unknown and not from_file:
             check_unknown(schema, [name for name in given if name in unknown])
-        tried: Mapping[str, tuple[Problem, ...]] = {}
+        tried: Tried = {}
         if from_file and schema.plain:  # an `__init__` expects what it was given when it was saved
             given, tried = restored(schema, given)
         config = cls._empty()
         if schema.plain and not schema.lacks(given):  # else `_finish` says so, along with every other problem
-            config._initialise(given, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
+            config._initialise(given, tried, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         config._finish(given, tried, from_file=from_file, where=where)  # noqa: SLF001 - our own instance
         return config
 
-    def _initialise(self, supplied: Mapping[str, Any], *, from_file: bool, where: str) -> None:
+    def _initialise(self, supplied: Mapping[str, Any], tried: Tried, *, from_file: bool, where: str) -> None:
         """Run the class's own `__init__`; what it raises because of its arguments becomes a `ConfigError`."""
         try:
             self._call_init(arguments(self._declared, supplied), from_file=from_file, where=where)
@@ -164,7 +164,7 @@ class ConfigInstance(metaclass=ConfigMeta):
             if not (from_file or isinstance(error, ValueError)):
                 raise
             # names the value that is wrong, if it can
-            self._finish(supplied, {}, from_file=from_file, where=where)
+            self._finish(supplied, tried, from_file=from_file, where=where)
             problem = Problem("__init__", "", hint=reason(error))
             raise problems_error(type(self).__name__, [problem], where=where) from error
 
@@ -187,9 +187,7 @@ class ConfigInstance(metaclass=ConfigMeta):
                 problem = Problem(name, f"{shown(own)}, which the __init__ of the class passes on", shown(value))
                 raise problems_error(type(self).__name__, [problem], where=where)
 
-    def _finish(
-        self, supplied: Mapping[str, Any], tried: Mapping[str, tuple[Problem, ...]], *, from_file: bool, where: str
-    ) -> None:
+    def _finish(self, supplied: Mapping[str, Any], tried: Tried, *, from_file: bool, where: str) -> None:
         """Fill in what no `__init__` set, convert everything, and report every problem at once.
 
         What was tried before `__init__` ran and is still the same object is not tried again: a nested config that

@@ -45,6 +45,7 @@ CONFIG_BUDGET = Budget()
 
 _DIGIT_RUNS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _TEXT_PATTERN = r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"?'  # possessive, so that a long text costs no memory
+_WORD_OR_TEXT = re.compile(rf"{_TEXT_PATTERN}|[-+.\w]++")
 _MARK_OR_TEXT = re.compile(rf"{_TEXT_PATTERN}|[\[\]{{}},]")
 _TOO_LONG = b"0" * (LONGEST_INTEGER + 1)
 
@@ -280,8 +281,7 @@ def _check_counts(depth: int, values: int, objects: int, budget: Budget, *, at: 
 
 def _line_of(text: str, literal: str) -> str:
     """Say where a number or constant stands; the first occurrence outside of texts is the one that was read."""
-    number = rf"(?<![\d.eE+-]){re.escape(literal)}(?![\d.eE])"
-    for match in re.finditer(rf"{_TEXT_PATTERN}|{number}", text):
-        if text[match.start()] != '"':
+    for match in _WORD_OR_TEXT.finditer(text):
+        if match.group() == literal:
             return f" (line {text.count(chr(10), 0, match.start()) + 1})"
     return ""
