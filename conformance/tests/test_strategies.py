@@ -1,14 +1,18 @@
 """What is drawn from typed fields."""
 
 import enum
-from typing import Annotated, Any, Literal
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NewType
 
 import pytest
-from annotated_types import Ge, Le, MultipleOf
+from annotated_types import Ge, Le, Len, MinLen, MultipleOf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nameplate_config import OnlyWhen, PreTrainedConfig, Tiny, fields
+from nameplate_config import DType, OnlyWhen, PreTrainedConfig, Tiny, fields
 from nameplate_conformance import Architecture
 from nameplate_conformance.case import simplest_kwargs
 from nameplate_conformance.strategies import config_kwargs, field_values, is_accepted, unchecked_kwargs
@@ -68,11 +72,11 @@ def test_a_field_without_effect_is_left_out(kwargs: dict[str, Any]):
 )
 def test_a_field_takes_its_small_values(name: str, expected: set[Any]):
     """Each field is drawn from a few small values of its kind, the default among them unless Tiny says otherwise."""
-    field = next(each for each in fields(Sampled) if each.name == name)
+    declared = next(each for each in fields(Sampled) if each.name == name)
     seen: set[Any] = set()
 
     @settings(max_examples=60, database=None)
-    @given(field_values(field))
+    @given(field_values(declared))
     def collect(value: Any) -> None:
         seen.add(value)
 
@@ -114,3 +118,120 @@ def test_refused_arguments_are_not_drawn():
         assert kwargs["free"] % 2 == 0
 
     every_one_is_even()
+
+
+class Point(NamedTuple):
+    """A named tuple with a default."""
+
+    x: int
+    y: Literal["a", "b"] = "a"
+
+
+@dataclass
+class Record:
+    """A dataclass with a list."""
+
+    flag: bool = False
+    sizes: list[int] = field(default_factory=list)
+
+
+class Part(PreTrainedConfig):
+    """A config inside of another, and of its own kind."""
+
+    width: Annotated[int, Tiny(4, 8)] = 16
+    parts: list["Part"] = []
+
+
+Number = NewType("Number", int)
+
+
+class Kinds(PreTrainedConfig):
+    """One field of each kind that is no number, text or choice."""
+
+    model_type = "sampled_kinds"
+
+    salt: Annotated[bytes, Len(1, 2)] = b"ab"
+    phase: complex = 1j
+    compute: DType = "float16"
+    place: Path = Path("here")
+    word: Annotated[str, MinLen(2)] = "word"
+    tags: set[Literal["a", "b"]] = {"a"}
+    codes: Annotated[frozenset[int], MinLen(2)] = frozenset({1, 2})
+    by_name: dict[str, int] = {}
+    by_index: dict[int, bool] = {7: True}
+    ordered: OrderedDict[str, int] = OrderedDict(b=1)
+    either: Sequence[int] = (1,)
+    point: Point = Point(1)
+    record: Record = Record()
+    part: Part = Part()
+    maybe: Part | None = None
+    free: Any = None
+    number: Number = Number(5)
+    anything: float = 0.5
+
+
+KINDS = Architecture(config=Kinds)
+DRAWN_TYPES = {each.name: type(each.default) for each in fields(Kinds)} | {"maybe": Part, "number": int}
+
+
+@given(config_kwargs(KINDS))
+def test_values_have_the_types_of_their_fields(kwargs: dict[str, Any]):
+    """Each kind is drawn as what it is, so that a counterexample can be pasted."""
+    wrong = {
+        name: value
+        for name, value in kwargs.items()
+        if name not in {"either", "free", "compute", "maybe"} and type(value) is not DRAWN_TYPES[name]
+    }
+
+    assert wrong == {}
+
+
+@given(unchecked_kwargs(KINDS))
+def test_lengths_are_within_bounds(kwargs: dict[str, Any]):
+    """Bounds on lengths are drawn, not filtered for."""
+    assert is_accepted(Kinds, kwargs)
+
+
+def test_exotic_values_are_drawn_for_laws_about_configs():
+    """A float without bounds takes the values that JSON lacks, if no model is going to be built."""
+    seen: set[str] = set()
+
+    @settings(max_examples=200, database=None)
+    @given(config_kwargs(KINDS, exotic=True))
+    def collect(kwargs: dict[str, Any]) -> None:
+        seen.add(repr(kwargs["anything"]))
+
+    collect()
+
+    assert seen >= {"inf", "-inf", "nan", "-0.0", "0.5"}
+
+
+@settings(max_examples=30)
+@given(config_kwargs(KINDS))
+def test_models_are_spared_exotic_values(kwargs: dict[str, Any]):
+    """Without asking for them, only ordinary numbers are drawn."""
+    assert kwargs["anything"] in {0.0, 0.5, 1.0}
+
+
+def test_a_bare_parameter_varies_only_where_no_model_is_built():
+    """Its default alone says what it may be; a config takes more than a model does."""
+
+    class Bare(PreTrainedConfig):
+        model_type = "sampled_bare"
+
+        def __init__(self, width=8, bias=True, sizes=(1,), **kwargs):
+            super().__init__(**kwargs)
+            self.width, self.bias, self.sizes = width, bias, sizes
+
+    usual, exotic = set(), set()
+
+    @settings(max_examples=60, database=None)
+    @given(config_kwargs(Architecture(config=Bare)), config_kwargs(Architecture(config=Bare), exotic=True))
+    def collect(one: dict[str, Any], other: dict[str, Any]) -> None:
+        usual.add(one["width"])
+        exotic.add(other["width"])
+
+    collect()
+
+    assert usual == {8}
+    assert exotic > {8}

@@ -42,7 +42,8 @@ class Architecture:
 
     Attributes:
         config: The config class.
-        models: The model class for each Auto class, by the Auto class's name.
+        models: The model class for each Auto class, by the Auto class's name. Without any, the config alone is
+            judged: laws that need a model are not applicable.
         inputs: Makes the inputs of a model; its `dummy_inputs` if not given.
         fields: How to draw fields whose annotations do not say enough, by name.
         known: Failures that are admitted, by the law's id. One that passes counts as a failure too.
@@ -56,7 +57,7 @@ class Architecture:
     """
 
     config: type[PreTrainedConfig] | str
-    models: Mapping[str, type[PreTrainedModel] | str]
+    models: Mapping[str, type[PreTrainedModel] | str] = field(default_factory=dict)
     inputs: Inputs | None = None
     fields: Mapping[str, SearchStrategy[Any]] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from torch import Tensor
 from nameplate_auto import CONFIG_MAPPING, AutoClass
 from nameplate_config import PreTrainedConfig, fields
 from nameplate_conformance.architecture import Architecture, auto_classes
+from nameplate_conformance.law import inapplicable
 from nameplate_conformance.poison import poison
 from nameplate_conformance.strategies import Kwargs, config_kwargs
 from nameplate_model import PreTrainedModel
@@ -25,7 +26,7 @@ class Case:
 
     Attributes:
         architecture: What is being judged.
-        head: The name of the Auto class whose model is built.
+        head: The name of the Auto class whose model is built; empty if the architecture has no model.
         kwargs: The arguments of the config.
         device: Where the model lives.
         seed: Decides the weights.
@@ -44,7 +45,9 @@ class Case:
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
-        """The model class of the head."""
+        """The model class of the head. A law that asks for it does not apply to a config alone."""
+        if not self.head:
+            inapplicable("the architecture has a config and no model")
         return self.architecture.model_class(self.head)
 
     def config(self) -> PreTrainedConfig:
@@ -83,12 +86,16 @@ class Case:
             yield Path(folder)
 
     @contextmanager
+    def config_registration(self) -> Iterator[None]:
+        """Register the config for the length of a block."""
+        with CONFIG_MAPPING.override(self.config_class.model_type, self.config_class):
+            yield
+
+    @contextmanager
     def registration(self) -> Iterator[type[AutoClass]]:
         """Register config and model for the length of a block; provide the Auto class of the head."""
-        auto_class = auto_classes()[self.head]
-        with ExitStack() as stack:
-            stack.enter_context(CONFIG_MAPPING.override(self.config_class.model_type, self.config_class))
-            stack.enter_context(auto_class.model_mapping.override(self.config_class, self.model_class))
+        model_class, auto_class = self.model_class, auto_classes()[self.head]
+        with self.config_registration(), auto_class.model_mapping.override(self.config_class, model_class):
             yield auto_class
 
 

@@ -20,11 +20,13 @@ from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.case import Case, simplest_kwargs
 from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
 from nameplate_conformance.isolation import isolated
-from nameplate_conformance.law import SPEC, Evidence, Law, Scope, all_laws
+from nameplate_conformance.law import LEVELS, SPEC, Evidence, Law, Scope, all_laws
 from nameplate_conformance.result import Report, Result, Status
 from nameplate_conformance.strategies import Kwargs, config_kwargs
 
 HOST = "cpu"
+NO_HEAD = ""
+CONFIG_LEVEL = LEVELS.index("config")
 
 PROFILES = {"smoke": 4, "dev": 15, "ci": 30, "nightly": 300}
 """How many examples each law is judged on, by the name of the profile."""
@@ -103,12 +105,12 @@ class Runner:
 
     def _run(self, trial: "_Trial") -> None:
         architecture, law = trial.cell.architecture, trial.cell.law
-        heads = list(architecture.models)
+        heads = list(architecture.models) or [NO_HEAD]
         if law.scope is Scope.ONCE:
             for head in heads:
                 trial.example(head, simplest_kwargs(architecture), 0)
             return
-        self._search(trial.example, heads, config_kwargs(architecture))
+        self._search(trial.example, heads, config_kwargs(architecture, exotic=law.level == CONFIG_LEVEL))
 
     def _search(
         self, example: Callable[[str, Kwargs, int], None], heads: Sequence[str], drawn: st.SearchStrategy[Kwargs]

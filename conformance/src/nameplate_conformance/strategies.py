@@ -4,27 +4,46 @@ Keyword arguments are drawn, not configs: a counterexample then prints as a call
 its simplest value first, which is where hypothesis shrinks to. Nothing unbounded is ever drawn.
 """
 
+import collections.abc
+import copy
+import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePath
 from typing import Any, Literal, Union
 
 from hypothesis import strategies as st
 
-from nameplate_config import MISSING, ConfigError, Field, OnlyWhen, PreTrainedConfig, Tiny, fields
+from nameplate_config import MISSING, ConfigError, DType, Field, OnlyWhen, PreTrainedConfig, Tiny, fields
+from nameplate_conformance import candidates
 from nameplate_conformance.architecture import Architecture
 
 Kwargs = dict[str, Any]
 
-_SMALL_INTS = (1, 2, 3)
-_SMALL_FLOATS = (0.0, 0.5, 1.0)
+_LISTS = (list, tuple, set, frozenset, collections.abc.Sequence)
+_DICTS = (dict, OrderedDict, collections.abc.Mapping)
+_DTYPE = typing.get_args(DType)[1]
+_DTYPES = ("float32", "bfloat16")
 
 
-def config_kwargs(architecture: Architecture) -> st.SearchStrategy[Kwargs]:
-    """Return a strategy of keyword arguments that the config class accepts."""
+def config_kwargs(architecture: Architecture, *, exotic: bool = False) -> st.SearchStrategy[Kwargs]:
+    """Return a strategy of keyword arguments that the config class accepts.
+
+    Args:
+        architecture: Whose config.
+        exotic: Draw, in some of the examples, values that are fit for a config but for no model.
+    """
     config_class = architecture.config_class
-    return unchecked_kwargs(architecture).filter(lambda kwargs: is_accepted(config_class, kwargs))
+    usual = unchecked_kwargs(architecture).filter(lambda kwargs: is_accepted(config_class, kwargs))
+    if not exotic:
+        return usual
+    strange = _kwargs(config_class, architecture.fields, Drawer(exotic=True))
+    return usual | strange.filter(lambda kwargs: is_accepted(config_class, kwargs))
 
 
 def unchecked_kwargs(architecture: Architecture) -> st.SearchStrategy[Kwargs]:
@@ -32,9 +51,7 @@ def unchecked_kwargs(architecture: Architecture) -> st.SearchStrategy[Kwargs]:
 
     Fields are drawn independently of each other. One that has no effect for the values drawn (`OnlyWhen`) is left out.
     """
-    declared = fields(architecture.config_class)
-    drawn = {each.name: architecture.fields.get(each.name, field_values(each)) for each in declared}
-    return st.fixed_dictionaries(drawn).map(lambda kwargs: _without_inert(declared, kwargs))
+    return _kwargs(architecture.config_class, architecture.fields, Drawer())
 
 
 def is_accepted(config_class: type[PreTrainedConfig], kwargs: Kwargs) -> bool:
@@ -48,85 +65,165 @@ def is_accepted(config_class: type[PreTrainedConfig], kwargs: Kwargs) -> bool:
 
 def field_values(field: Field) -> st.SearchStrategy[Any]:
     """Return a strategy of small values for one field, judged by its annotation and its default."""
-    if field.annotation is Any:  # a bare parameter: only its default says what it may be
-        return st.booleans() if isinstance(field.default, bool) else st.just(field.fresh_default())
-    return _values(field.annotation, field.default)
+    return Drawer().field(field)
 
 
-def _values(annotation: Any, default: Any) -> st.SearchStrategy[Any]:
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _marked(arguments[0], arguments[1:], default)
-    if origin is Literal:
-        return st.sampled_from(arguments)
-    if origin in {Union, types.UnionType}:
-        return st.one_of([_values(each, _of_type(default, each)) for each in sorted(arguments, key=_none_first)])
-    if origin in {list, tuple}:
-        return _sequence(origin, arguments, default)
-    if isinstance(annotation, type):
-        return _plain(annotation, default)
-    return st.just(default)
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """Turns annotations into strategies.
+
+    Attributes:
+        exotic: Whether values are drawn that no model is built for.
+    """
+
+    exotic: bool = False
+
+    def field(self, field: Field) -> st.SearchStrategy[Any]:
+        """Return a strategy for one field."""
+        if field.annotation is not Any:
+            return self.values(field.annotation, field.default)
+        if isinstance(field.default, bool):  # a bare parameter: only its default says what it may be
+            return st.booleans()
+        if self.exotic and type(field.default) in {int, float, str}:
+            return self.values(type(field.default), field.default)
+        return st.just(field.fresh_default())
+
+    def values(self, annotation: Any, default: Any = MISSING, marks: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
+        """Return a strategy for an annotation, with the bounds that *marks* set."""
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is typing.Annotated:
+            return self.values(arguments[0], default, (*arguments[1:], *marks))
+        for mark in marks:
+            if isinstance(mark, Tiny):
+                return st.sampled_from(mark.values)
+        if origin is Literal:
+            return st.sampled_from(arguments)
+        if origin in {Union, types.UnionType}:
+            ordered = sorted(arguments, key=_none_first)
+            return st.one_of([self.values(each, _of_type(default, each), marks) for each in ordered])
+        if origin in _LISTS:
+            return self._sequence(origin, arguments, default, marks)
+        if origin in _DICTS:
+            return self._mapping(origin, arguments, default, marks)
+        named = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
+        if named is not None and not isinstance(annotation, enum.EnumMeta):  # NewType, or a `type` statement
+            return self.values(named, default, marks)
+        return self._plain(annotation, default, marks)
+
+    def _sequence(
+        self, kind: Any, arguments: tuple[Any, ...], default: Any, marks: Sequence[Any]
+    ) -> st.SearchStrategy[Any]:
+        if kind is tuple and not (len(arguments) == 2 and arguments[1] is ...):  # noqa: PLR2004 - tuple[T, ...]
+            return st.tuples(*(self.values(each) for each in arguments if each != ()))
+        low, high = candidates.sizes(marks, default, least=self._least(arguments[0]))
+        drawn = st.lists(self.values(arguments[0]), min_size=low, max_size=high, unique=kind in {set, frozenset})
+        if kind is collections.abc.Sequence:
+            return drawn | drawn.map(tuple)
+        return drawn if kind is list else drawn.map(kind)
+
+    def _mapping(
+        self, kind: Any, arguments: tuple[Any, ...], default: Any, marks: Sequence[Any]
+    ) -> st.SearchStrategy[Any]:
+        low, high = candidates.sizes(marks, default, least=self._least(arguments[1]))
+        known = candidates.keys(arguments[0], default, exotic=self.exotic)
+        key = st.sampled_from(known) if known else self.values(arguments[0])
+        one = next(iter(default.values()), MISSING) if isinstance(default, dict) else MISSING
+        pairs = st.tuples(key, self.values(arguments[1], one))
+        drawn = st.lists(pairs, min_size=low, max_size=high, unique_by=lambda pair: pair[0])
+        return drawn.map(OrderedDict if kind is OrderedDict else dict)
+
+    def _least(self, element: Any) -> int:
+        """Return how many elements there are at least: none where they may hold their own kind again."""
+        return 0 if self.exotic or _is_object(element) else 1
+
+    def _plain(self, annotation: Any, default: Any, marks: Sequence[Any]) -> st.SearchStrategy[Any]:
+        few = self._few(annotation, default, marks)
+        if few is not None:
+            return st.sampled_from(few)
+        if annotation is type(None) or annotation is None:
+            return st.none()
+        if _is_object(annotation):
+            whole = _objects(annotation, self.exotic)
+            return whole if default in (MISSING, None) else whole | st.just(default).map(copy.deepcopy)
+        if default is not MISSING:
+            return st.just(default)
+        return st.builds(annotation) if isinstance(annotation, type) else st.nothing()
+
+    def _few(self, annotation: Any, default: Any, marks: Sequence[Any]) -> Sequence[Any] | None:
+        """Return the values of a simple type; None for any other."""
+        if annotation is Any or annotation is object:
+            return candidates.anything(default, exotic=self.exotic)
+        if annotation is bool:
+            return (False, True)
+        if annotation in {int, float}:
+            return candidates.numbers(annotation, default, marks, exotic=self.exotic)
+        if annotation is str and _DTYPE in marks:
+            return [*_DTYPES, *([default] if isinstance(default, str) and default not in _DTYPES else [])]
+        simple: dict[Any, Callable[[], Sequence[Any]]] = {
+            complex: lambda: candidates.complexes(default),
+            str: lambda: candidates.texts(default, marks, exotic=self.exotic),
+            bytes: lambda: candidates.byte_strings(default, marks),
+        }
+        if annotation in simple:
+            return simple[annotation]()
+        if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+            return list(annotation)
+        is_path = isinstance(annotation, type) and issubclass(annotation, PurePath)
+        return candidates.paths(annotation, default) if is_path else None
 
 
-def _marked(annotation: Any, marks: Sequence[Any], default: Any) -> st.SearchStrategy[Any]:
-    for mark in marks:
-        if isinstance(mark, Tiny):
-            return st.sampled_from(mark.values)
-    if annotation in {int, float}:
-        return st.sampled_from(_numbers(annotation, default, marks))
-    return _values(annotation, default)
+def _kwargs(
+    config_class: type[PreTrainedConfig], given: Mapping[str, st.SearchStrategy[Any]], drawer: Drawer
+) -> st.SearchStrategy[Kwargs]:
+    declared = fields(config_class)
+    drawn = {each.name: given[each.name] if each.name in given else drawer.field(each) for each in declared}
+    return st.fixed_dictionaries(drawn).map(lambda kwargs: _without_inert(declared, kwargs))
 
 
-def _sequence(kind: type, arguments: tuple[Any, ...], default: Any) -> st.SearchStrategy[Any]:
-    if kind is tuple and not (len(arguments) == 2 and arguments[1] is ...):  # noqa: PLR2004 - tuple[T, ...]
-        return st.tuples(*(_values(each, MISSING) for each in arguments))
-    element = _values(arguments[0], MISSING)
-    length = len(default) if isinstance(default, (list, tuple)) and default else 1
-    drawn = st.lists(element, min_size=min(1, length), max_size=min(2, length))
-    return drawn.map(tuple) if kind is tuple else drawn
+@lru_cache(maxsize=256)
+def _objects(kind: type, exotic: bool) -> st.SearchStrategy[Any]:
+    """Return a strategy of nested configs, dataclasses or named tuples, which may hold their own kind."""
+    if issubclass(kind, PreTrainedConfig):
+        return st.deferred(lambda: _configs(kind, Drawer(exotic)))
+    return st.deferred(lambda: _records(kind, Drawer(exotic)))
 
 
-def _plain(annotation: type, default: Any) -> st.SearchStrategy[Any]:
-    if annotation is type(None):
-        return st.none()
-    if annotation is bool:
-        return st.booleans()
-    if issubclass(annotation, enum.Enum):
-        return st.sampled_from(annotation)
-    if annotation in {int, float}:
-        return st.sampled_from(_numbers(annotation, default, ()))
-    if default is MISSING:
-        return st.just("") if annotation is str else st.builds(annotation)
-    return st.just(default)
+def _configs(kind: type[PreTrainedConfig], drawer: Drawer) -> st.SearchStrategy[PreTrainedConfig]:
+    accepted = _kwargs(kind, {}, drawer).filter(lambda kwargs: is_accepted(kind, kwargs))
+    return accepted.map(lambda kwargs: kind(**kwargs))
 
 
-def _numbers(kind: type, default: Any, marks: Sequence[Any]) -> list[Any]:
-    """Return a few numbers within the bounds, smallest first, the default among them."""
-    low = max((b for mark in marks for b in _attributes(mark, "ge", "gt")), default=None)
-    candidates: list[Any] = [] if default is MISSING else [default]
-    candidates += _SMALL_INTS if kind is int else _SMALL_FLOATS
-    if low is not None:
-        candidates += [low, low + 1, low + 2] if kind is int else [float(low), low + 0.5]
-    candidates += [mark.multiple_of * factor for mark in marks if hasattr(mark, "multiple_of") for factor in (1, 2)]
-    return sorted({kind(each) for each in candidates if all(_within(each, mark) for mark in marks)})
+def _records(kind: Any, drawer: Drawer) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    defaults: dict[str, Any]
+    if dataclasses.is_dataclass(kind):
+        defaults = {each.name: _default_of(each) for each in dataclasses.fields(kind) if each.init}
+    else:
+        defaults = {name: kind._field_defaults.get(name, MISSING) for name in kind._fields}
+    return st.builds(kind, **{name: drawer.values(hints.get(name, Any), each) for name, each in defaults.items()})
 
 
-def _attributes(mark: Any, *names: str) -> list[Any]:
-    return [value for name in names if (value := getattr(mark, name, None)) is not None]
+def _default_of(each: dataclasses.Field[Any]) -> Any:
+    if each.default_factory is not dataclasses.MISSING:
+        return each.default_factory()
+    return MISSING if each.default is dataclasses.MISSING else each.default
 
 
-def _within(value: Any, mark: Any) -> bool:
-    return (
-        all(value >= bound for bound in _attributes(mark, "ge"))
-        and all(value > bound for bound in _attributes(mark, "gt"))
-        and all(value <= bound for bound in _attributes(mark, "le"))
-        and all(value < bound for bound in _attributes(mark, "lt"))
-        and all(value % step == 0 for step in _attributes(mark, "multiple_of"))
-    )
+def _is_object(annotation: Any) -> bool:
+    """Whether values are configs, dataclasses or named tuples, built from fields of their own."""
+    if not isinstance(annotation, type) or typing.get_origin(annotation) is not None:
+        return False
+    if issubclass(annotation, PreTrainedConfig):
+        return annotation is not PreTrainedConfig
+    return dataclasses.is_dataclass(annotation) or (issubclass(annotation, tuple) and hasattr(annotation, "_fields"))
 
 
 def _of_type(default: Any, annotation: Any) -> Any:
-    return default if isinstance(annotation, type) and isinstance(default, annotation) else MISSING
+    """Return the default if it belongs to this member of a union."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    kind = typing.get_origin(annotation) or annotation
+    return default if isinstance(kind, type) and kind is not Any and isinstance(default, kind) else MISSING
 
 
 def _none_first(annotation: Any) -> bool:

@@ -197,7 +197,7 @@ def test_a_broken_link_is_a_missing_file(tmp_path: Path):
     with pytest.raises(SourceNotFoundError) as caught:
         open_regular(tmp_path / "file")
 
-    assert str(caught.value) == f"there is no 'file' in {str(tmp_path)!r}.\n  The folder holds: file."
+    assert str(caught.value) == f"'file' in {str(tmp_path)!r} is a link to 'gone', which does not exist."
 
 
 @ON_POSIX

@@ -94,7 +94,7 @@ SCHEMA = Everything.json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 COMPLETE = json.loads(Everything(needed=1).to_json_string())
 
-numbers = st.one_of(st.integers(-3, 70), st.sampled_from([0.5, 1.0, 2.0, -0.5, 10**19, 10**21, 1e30]))
+numbers = st.one_of(st.integers(-3, 70), st.sampled_from([0.5, 1.0, 2.0, -0.5, 10**19, 1e30]))
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -184,6 +184,8 @@ def test_it_says_what_the_class_says(name: str, value: Any):
     [
         {"needed": None},
         {"config_version": 3},
+        {"width": 10**21},
+        {"names": {"9" * 21: "a"}},
         {"model_type": "other"},
         {"groups": 4},
         {"kind": "grouped", "groups": "4"},

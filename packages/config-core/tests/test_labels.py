@@ -99,11 +99,26 @@ def test_either_index_of_a_repeated_label_is_accepted():
     ],
 )
 def test_label_maps_must_agree(label2id, problem):
-    """A file whose maps contradict each other is refused."""
+    """Maps that contradict each other are refused in code."""
     with pytest.raises(ConfigError) as caught:
-        Block.from_dict({"id2label": {"0": "cat"}, "label2id": label2id})
+        Block(id2label={0: "cat"}, label2id=label2id)
 
     assert str(caught.value) == f"Block: 1 problem.\n  label2id: expected {problem}"
+
+
+@pytest.mark.parametrize("label2id", [{"cat": 1}, {"cat": 0, "dog": 1}, {}])
+def test_labels_overrule_their_inverse_in_a_file(label2id):
+    """A file with a stale inverse, as Transformers writes it, is read with a warning."""
+    with pytest.warns(UserWarning, match="contradicts itself: label2id is not the inverse of id2label, which counts"):
+        config = Block.from_dict({"id2label": {"0": "cat"}, "label2id": label2id})
+
+    assert config.label2id == {"cat": 0}
+
+
+def test_two_labels_cannot_have_one_index():
+    """An inverse that would lose a label is refused."""
+    with pytest.raises(ConfigError, match="label2id: expected another index for each label"):
+        Block.from_dict({"label2id": {"cat": 0, "dog": 0}})
 
 
 def test_a_map_of_labels_is_a_dict():

@@ -1,6 +1,8 @@
 """The laws, one module a level. Importing this package defines all of them."""
 
 from nameplate_conformance.laws import l0_harness as l0_harness
+from nameplate_conformance.laws import l1_config_nested as l1_config_nested
+from nameplate_conformance.laws import l1_config_schema as l1_config_schema
 from nameplate_conformance.laws import l1_config_trip as l1_config_trip
 from nameplate_conformance.laws import l1_config_values as l1_config_values
 from nameplate_conformance.laws import l2_module as l2_module

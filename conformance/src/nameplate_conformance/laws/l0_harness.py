@@ -78,12 +78,13 @@ def process_is_left_alone(case: Case, evidence: Evidence) -> None:
     """Building, running, saving and loading a model leave the process as it was: default dtype and device, grad
     mode, threads, determinism, working directory, environment, sys.path, registered names, warning filters.
     Whatever changes them changes the meaning of somebody else's code."""
+    model_class = case.model_class
     before = process_state()
     with case.folder() as folder, suppress(Exception):  # whether they work is for other laws to say
         model = case.model()
         case.answer(model)
         model.save_pretrained(folder)
-        case.model_class.from_pretrained(folder)
+        model_class.from_pretrained(folder)
     after = process_state()
     changed = [name for name in before if before[name] != after[name]]
     require(not changed, f"changed by building, running, saving or loading: {', '.join(changed)}")

@@ -9,6 +9,10 @@ from nameplate_config import ConfigError, OnlyWhen, PreTrainedConfig, fields
 from nameplate_config.record import CONFIG_NAME
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, broken, law, require
+from nameplate_conformance.sameness import same
+
+_IDENTITY = {"model_type", "config_version"}
+"""What every dict of a config says, whatever its values."""
 
 
 @law("C01", "a config survives JSON", level=1, needs=["A01"])
@@ -21,7 +25,7 @@ def config_survives_json(case: Case, evidence: Evidence) -> None:
     require(read == config, f"{config!r} came back as {read!r}")
     for name in (name for name in vars(config) if not name.startswith("_")):
         value, found = getattr(config, name), getattr(read, name)
-        require(_same(value, found), f"{name} was {value!r} and came back as {found!r}")
+        require(same(value, found), f"{name} was {value!r} and came back as {found!r}")
     evidence.count("values", len(config.to_dict()))
 
 
@@ -30,7 +34,7 @@ def config_survives_its_file(case: Case, evidence: Evidence) -> None:
     """A config that is saved and loaded is equal to what it was, through its own class and, as the same class,
     through AutoConfig."""
     config = case.config()
-    with case.folder() as folder, case.registration():
+    with case.folder() as folder, case.config_registration():
         config.save_pretrained(folder)
         own = case.config_class.from_pretrained(folder)
         require(own == config, f"{config!r} was loaded as {own!r}")
@@ -60,16 +64,16 @@ def equal_configs_have_equal_files(case: Case, evidence: Evidence) -> None:
 
 @law("C05", "the difference is exact", level=1, needs=["C04"])
 def difference_is_exact(case: Case, evidence: Evidence) -> None:
-    """What to_diff_dict shows suffices to restore the config, and holds nothing that could be left out; of a default
-    config it shows the model_type alone. What it leaves out must really be the default."""
+    """What to_diff_dict shows suffices to restore the config, and holds no default that could be left out; of a default
+    config it shows what it is, the model_type, and no value. What it leaves out must really be the default."""
     config = case.config()
     shown = config.to_diff_dict()
     require(case.config_class.from_dict(shown) == config, f"{shown} does not restore {config!r}")
     required = {each.name for each in fields(case.config_class) if each.required}
-    for name in shown.keys() - {"model_type"} - required:
+    for name in _said_to_differ(config) - required:
         less = {key: value for key, value in shown.items() if key != name}
         require(not _restores(case, less, config), f"{name} is shown although it has its default value")
-    rest = set(case.default_config().to_diff_dict()) - {"model_type"} - required
+    rest = _said_to_differ(case.default_config()) - required
     require(not rest, f"a default config shows: {', '.join(sorted(rest))}")
     evidence.count("values", len(shown) + 1)
 
@@ -87,7 +91,7 @@ def file_keeps_its_meaning(case: Case, evidence: Evidence) -> None:
         drifted = _with_other_defaults(case)
         if drifted is not None:
             read: Any = drifted.from_pretrained(folder)
-            wrong = [each.name for each in declared if getattr(read, each.name) != getattr(config, each.name)]
+            wrong = [each.name for each in declared if not same(getattr(read, each.name), getattr(config, each.name))]
             require(not wrong, f"under other defaults the file gives other values for: {', '.join(wrong)}")
     evidence.count("fields", len(declared) or 1)
 
@@ -143,6 +147,13 @@ def _restores(case: Case, values: dict[str, Any], config: PreTrainedConfig) -> b
         return False
 
 
+def _said_to_differ(config: PreTrainedConfig) -> set[str]:
+    """Return what the difference shows, without what an `__init__` computed: that is no default of the class."""
+    declared = {each.name: each.default for each in fields(type(config))}
+    shown = set(config.to_diff_dict()) - _IDENTITY
+    return {name for name in shown if name not in declared or getattr(config, name) == declared[name]}
+
+
 def _with_other_defaults(case: Case) -> type[PreTrainedConfig] | None:
     """Return the class with the drawn values as its defaults; None if it has an `__init__` or they do not fit."""
     declared = {each.name: each for each in fields(case.config_class)}
@@ -161,13 +172,3 @@ def _replaced(case: Case, base: PreTrainedConfig, name: str, value: Any) -> PreT
         return case.config_class(**{**values, name: value})
     except ConfigError:
         return None
-
-
-def _same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
-    return True  # equality of the configs has compared the values themselves

@@ -1,16 +1,20 @@
 """Level 1, the values: configs share nothing with anybody, refuse what does not fit, and tell themselves apart."""
 
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
-import typing
+import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any
 
 from nameplate_config import ConfigError, PreTrainedConfig, fields
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
+from nameplate_conformance.negatives import wrong_values
+from nameplate_conformance.sameness import same
 from nameplate_conformance.snapshot import Snapshot
 
 
@@ -69,12 +73,12 @@ def alias_is_the_field(case: Case, evidence: Evidence) -> None:
     config: Any = case.config()
     for alias, name in aliases.items():
         value = getattr(config, name)
-        require(getattr(config, alias) == value, f"{alias} is {getattr(config, alias)!r}, but {name} is {value!r}")
+        require(same(getattr(config, alias), value), f"{alias} is {getattr(config, alias)!r}, but {name} is {value!r}")
         renamed = {key: kept for key, kept in case.kwargs.items() if key != name}
         built = case.config_class(**{**renamed, alias: value})
         require(built == config, f"given as {alias}={value!r}, it builds {built!r}")
         require(alias not in config.to_dict(), f"the alias {alias} is written into files")
-        for other in (each for each in _other_values(case, name) if each != value):
+        for other in (each for each in _other_values(case, name) if not same(each, value)):
             _require_refusal(lambda: case.config_class(**{name: value, alias: other}), name, "two values")  # noqa: B023
         evidence.count("aliases")
 
@@ -85,7 +89,7 @@ def wrong_values_are_refused(case: Case, evidence: Evidence) -> None:
     it comes from an argument, a file or an assignment; and a refused assignment changes nothing."""
     config = case.config()
     for field in fields(case.config_class):
-        for wrong in _wrong_values(field.annotation):
+        for wrong in wrong_values(field.annotation):
             _require_refusal(lambda: case.config_class(**{**case.kwargs, field.name: wrong}), field.name, "an argument")  # noqa: B023
             stored = {**config.to_dict(), field.name: wrong}
             _require_refusal(lambda: case.config_class.from_dict(stored), field.name, "a file")  # noqa: B023
@@ -113,11 +117,12 @@ def file_names_its_architecture(case: Case, evidence: Evidence) -> None:
 
 @law("C14", "labels agree", level=1, needs=["C02"])
 def labels_agree(case: Case, evidence: Evidence) -> None:
-    """The labels of the classes survive with their integer indices, and the inverse map always follows from them: a
-    file in which the two disagree is refused."""
+    """The labels of the classes survive with their integer indices, and the inverse map always follows from them: where
+    a file lets the two disagree, the labels count and a warning says so, or the file is refused."""
     count = getattr(case.config(), "num_labels", 3)
     labels = {index: f"label {index}" for index in range(count)}
-    config: Any = case.config_class(**{**case.kwargs, "id2label": labels})
+    arguments: dict[str, Any] = {**case.kwargs, "id2label": labels}
+    config: Any = case.config_class(**arguments)
     with case.folder() as folder:
         config.save_pretrained(folder)
         loaded: Any = case.config_class.from_pretrained(folder)
@@ -125,8 +130,20 @@ def labels_agree(case: Case, evidence: Evidence) -> None:
     inverse = {label: index for index, label in labels.items()}
     require(loaded.label2id == inverse, f"the inverse of the labels is {loaded.label2id}")
     wrong = {**config.to_dict(), "label2id": {label: index + 1 for label, index in inverse.items()}}
-    _require_refusal(lambda: case.config_class.from_dict(wrong), "label2id", "a file")
+    _require_no_silent_choice(case, wrong, inverse)
     evidence.count("labels", count)
+
+
+def _require_no_silent_choice(case: Case, wrong: dict[str, Any], inverse: dict[str, int]) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            read: Any = case.config_class.from_dict(wrong)
+        except ConfigError as error:
+            require("label2id" in str(error), f"the refusal of a wrong label2id does not name it: {error}")
+            return
+    require(any("label2id" in str(each.message) for each in said), "a wrong label2id in a file is accepted silently")
+    require(read.label2id == inverse, f"a wrong label2id in a file gives {read.label2id}")
 
 
 @law("C16", "a config is light", level=1, scope=Scope.ONCE)
@@ -164,7 +181,7 @@ def config_shows_what_it_is(case: Case, evidence: Evidence) -> None:
 
 def _mutable(value: Any) -> Any:
     """Return a value with lists in the place of tuples, so that there is something to change."""
-    if isinstance(value, (list, tuple)):
+    if type(value) in {list, tuple}:
         return [_mutable(item) for item in value]
     return copy.deepcopy(value)
 
@@ -175,11 +192,29 @@ def _spoil(value: Any) -> int:
         count = 1 + sum(_spoil(item) for item in value.values())
         value.clear()
         return count
-    if isinstance(value, list):
-        count = 1 + sum(_spoil(item) for item in value)
+    if isinstance(value, (list, tuple)):
+        count = sum(_spoil(item) for item in value)
+        if isinstance(value, tuple):
+            return count
         value.append("spoilt")
-        return count
-    return 0
+        return count + 1
+    if isinstance(value, set):
+        value.add("spoilt")
+        return 1
+    if isinstance(value, PreTrainedConfig):
+        return sum(_spoil(item) for item in vars(value).values())
+    return _spoil_record(value) if dataclasses.is_dataclass(value) else 0
+
+
+def _spoil_record(value: Any) -> int:
+    """Change a dataclass in place, unless it is frozen, and what it holds."""
+    count = 0
+    for each in dataclasses.fields(value):
+        count += _spoil(getattr(value, each.name))
+        with suppress(AttributeError):  # frozen
+            setattr(value, each.name, "spoilt")
+            count += 1
+    return count
 
 
 def _values(config: Any) -> dict[str, Any]:
@@ -221,19 +256,3 @@ def _require_refusal(attempt: Callable[[], Any], name: str, through: str) -> str
     require(said, f"a wrong value of {name} is accepted from {through}")
     require(name in said, f"the refusal of a wrong {name} does not name it: {said}")
     return said
-
-
-def _wrong_values(annotation: Any) -> Iterator[Any]:
-    """Yield values that an annotation cannot accept."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        yield from _wrong_values(arguments[0])
-        for mark in arguments[1:]:
-            yield from (limit - 1 for limit in [getattr(mark, "ge", None)] if limit is not None)
-            yield from (limit + 1 for limit in [getattr(mark, "le", None)] if limit is not None)
-    elif origin is Literal:
-        yield "no such choice"
-    elif annotation in {int, float, bool} or origin in {list, tuple, dict}:
-        yield "text"
-    elif annotation is str:
-        yield 0.5

@@ -4,6 +4,7 @@ Each `Mutant` breaks one law and should be rejected by exactly that law; `selfte
 plausible mistake, mostly one that somebody has really made. The modules are sorted by the level of the law.
 """
 
+from nameplate_conformance.zoo.broken_config_parts import PART_MUTANTS
 from nameplate_conformance.zoo.broken_configs import CONFIG_MUTANTS
 from nameplate_conformance.zoo.broken_harness import HARNESS_MUTANTS
 from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
@@ -15,6 +16,7 @@ from nameplate_conformance.zoo.reference import reference as reference
 MUTANTS: tuple[Mutant, ...] = (
     *HARNESS_MUTANTS,
     *CONFIG_MUTANTS,
+    *PART_MUTANTS,
     *MODULE_MUTANTS,
     *PERSISTENCE_MUTANTS,
     *REGISTRY_MUTANTS,

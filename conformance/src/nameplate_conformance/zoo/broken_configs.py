@@ -44,7 +44,7 @@ def _nan_in_config() -> Architecture:
 
 def _saves_defaults() -> Architecture:
     class StaleConfig(ZooConfig):
-        def save_pretrained(self, folder: StrPath) -> None:
+        def save_pretrained(self, folder: StrPath, **_: Any) -> None:
             default = ZooConfig(act=self.act)
             default.save_pretrained(folder)
 
@@ -64,13 +64,13 @@ def _loads_another_value() -> Architecture:
 
 def _keeps_arguments() -> Architecture:
     class KeepingConfig(ZooConfig):
-        def __init__(self, scales: list[float] = [1.0], **kwargs: Any) -> None:  # noqa: B006 - copied by the base
+        def __init__(self, sizes: list[int] = [1], **kwargs: Any) -> None:  # noqa: B006 - copied by the base
             super().__init__(**kwargs)
-            self.scales = scales
-            self._given = scales
+            self.sizes = sizes
+            self._given = sizes
 
         def to_dict(self) -> dict[str, Any]:
-            return {**super().to_dict(), "scales": list(self._given)}
+            return {**super().to_dict(), "sizes": list(self._given)}
 
     return with_config(KeepingConfig)
 
@@ -88,8 +88,10 @@ def _eats_its_argument() -> Architecture:
 
 def _hands_out_its_lists() -> Architecture:
     class OpenConfig(ZooConfig):
+        sizes: list[int] = [1]  # noqa: RUF012
+
         def to_dict(self) -> dict[str, Any]:
-            return {**super().to_dict(), "scales": vars(self)["scales"]}
+            return {**super().to_dict(), "sizes": vars(self)["sizes"]}
 
     return with_config(OpenConfig)
 

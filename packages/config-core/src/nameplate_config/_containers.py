@@ -170,13 +170,12 @@ def integer_keys(value: Mapping[Any, Any]) -> list[int] | None:
     """Return the integers that the keys of a JSON object stand for; None unless each is a plain decimal number."""
     try:
         line = f",{','.join(value)},"
-        # Each is digits alone, and none begins with a zero but the zero itself: found out without a loop.
-        if not (line.replace(",", "").isdigit() and line.isascii() and line.count(",0") == line.count(",0,")):
-            return None
         numbers = list(map(int, value))
     except (TypeError, ValueError):
         return None
-    return numbers if INTEGER.keeps(numbers) else None
+    # Digits alone, and none begins with a zero but the zero itself: found out without a loop, unless one is negative.
+    plain = line.replace(",", "").isdigit() and line.isascii() and line.count(",0") == line.count(",0,")
+    return numbers if (plain or list(map(str, numbers)) == list(value)) and INTEGER.keeps(numbers) else None
 
 
 def _key_schema(schema: JSONSchema) -> JSONSchema:

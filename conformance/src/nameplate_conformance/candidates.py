@@ -1,0 +1,106 @@
+"""A few small values of the simple types, within the bounds of a field: what strategies draw from.
+
+Every list has its simplest value first. *Exotic* values are those that a file loses easily: infinities, NaN, the
+negative zero, an integer beyond 64 bits, text beyond ASCII. They are for laws that build no model.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from nameplate_config import MISSING
+
+_SMALL_INTS = (1, 2, 3)
+_SMALL_FLOATS = (0.0, 0.5, 1.0)
+_EXOTIC_INTS = (0, -1, 2**63)
+_EXOTIC_FLOATS = (-0.0, float("inf"), float("-inf"), float("nan"))
+_EXOTIC_TEXTS = ("", "1", 'é "\n\u2028')
+_EXOTIC_ANYTHING: tuple[Any, ...] = (None, True, 1, 1.0, "text", [1, {"a": None}], {"b": [float("inf")], "a": {}})
+
+
+def numbers(kind: type, default: Any, marks: Sequence[Any], *, exotic: bool = False) -> list[Any]:
+    """Return a few numbers within the bounds, smallest first, the default among them."""
+    low = max((b for mark in marks for b in limits(mark, "ge", "gt")), default=None)
+    candidates: list[Any] = [] if default is MISSING else [default]
+    candidates += _SMALL_INTS if kind is int else _SMALL_FLOATS
+    if low is not None:
+        candidates += [low, low + 1, low + 2] if kind is int else [float(low), low + 0.5]
+    candidates += [mark.multiple_of * factor for mark in marks if hasattr(mark, "multiple_of") for factor in (1, 2)]
+    usual = sorted({kind(each) for each in candidates if all(within(each, mark) for mark in marks)})
+    strange = (_EXOTIC_INTS if kind is int else _EXOTIC_FLOATS) if exotic else ()
+    return [*usual, *(each for each in strange if all(within(each, mark) for mark in marks))]
+
+
+def complexes(default: Any) -> list[complex]:
+    """Return a few complex numbers."""
+    return [0j, 0.5 - 1j, *([] if default is MISSING else [complex(default)])]
+
+
+def texts(default: Any, marks: Sequence[Any], *, exotic: bool = False) -> list[str]:
+    """Return the default, or what can stand for any text; of an allowed length."""
+    usual = [default] if isinstance(default, str) else [""]
+    strange = _EXOTIC_TEXTS if exotic else ()
+    return _of_allowed_length([*usual, *strange], "x", marks)
+
+
+def byte_strings(default: Any, marks: Sequence[Any]) -> list[bytes]:
+    """Return a few byte strings of an allowed length, the default among them."""
+    usual = [b"", b"\x00\xff", *([default] if isinstance(default, bytes) else [])]
+    return _of_allowed_length(usual, b"\x00", marks)
+
+
+def paths(kind: type[PurePath], default: Any) -> list[PurePath]:
+    """Return a few relative paths, the default among them."""
+    return [kind("a"), kind("a/b c.txt"), *([kind(default)] if isinstance(default, PurePath) else [])]
+
+
+def anything(default: Any, *, exotic: bool = False) -> list[Any]:
+    """Return values for a field that takes whatever JSON can carry."""
+    usual = [None, 1] if default is MISSING else [default]
+    return [*usual, *(_EXOTIC_ANYTHING if exotic else ())]
+
+
+def keys(annotation: Any, default: Any, *, exotic: bool = False) -> list[Any]:
+    """Return keys for a dict: those of the default, as they may have a meaning, else small ones; none if unknown."""
+    usual = list(default)[:2] if isinstance(default, dict) and default else []
+    if annotation is str:
+        return [*(usual or ["a", "b"]), *(_EXOTIC_TEXTS if exotic else ())]
+    if annotation is int:
+        return [*(usual or [0, 1]), *(_EXOTIC_INTS[1:] if exotic else ())]
+    return usual
+
+
+def sizes(marks: Sequence[Any], default: Any, *, least: int = 1) -> tuple[int, int]:
+    """Return the smallest and the largest number of elements to draw: one or two, unless bounds say otherwise."""
+    usual = len(default) if isinstance(default, (list, tuple, set, frozenset, dict)) and default else 1
+    low = max([min(least, usual), *(limit for mark in marks for limit in limits(mark, "min_length"))])
+    high = min([max(2, low) if usual > 1 else max(1, low), *(b for mark in marks for b in limits(mark, "max_length"))])
+    return min(low, high), high
+
+
+def limits(mark: Any, *names: str) -> list[Any]:
+    """Return the limits that a mark sets under some names of `annotated_types`."""
+    return [value for name in names if (value := getattr(mark, name, None)) is not None]
+
+
+def within(value: Any, mark: Any) -> bool:
+    """Whether a number is within a bound."""
+    return (
+        all(value >= bound for bound in limits(mark, "ge"))
+        and all(value > bound for bound in limits(mark, "gt"))
+        and all(value <= bound for bound in limits(mark, "le"))
+        and all(value < bound for bound in limits(mark, "lt"))
+        and all(_divides(value, step) for step in limits(mark, "multiple_of"))
+    )
+
+
+def _divides(value: Any, step: Any) -> bool:
+    return abs(value) != float("inf") and bool(value % step == 0)
+
+
+def _of_allowed_length(values: Iterable[Any], unit: Any, marks: Sequence[Any]) -> list[Any]:
+    """Make each value as long as it must be, or as short."""
+    low = max((limit for mark in marks for limit in limits(mark, "min_length")), default=0)
+    high = min((limit for mark in marks for limit in limits(mark, "max_length")), default=None)
+    fitting = ((value + unit * (low - len(value)))[:high] for value in values)
+    return list(dict.fromkeys(fitting))
