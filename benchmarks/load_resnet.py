@@ -6,6 +6,7 @@ Both sides check that they got every weight, and do not run the model.
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import Figures, compare
 
@@ -69,7 +70,8 @@ def _save(ours: Path, theirs: Path, timms: Path) -> None:
     model = ResnetModelForImageClassification(ResnetConfig(block_type="basic", layers=(2, 2, 2, 2)))
     model.save_pretrained(ours)
     save_file(dict(model.model.state_dict()), timms)
+    labels: dict[str, Any] = {"num_labels": 1000}  # which their constructor takes, but does not declare
     config = ResNetConfig(
-        embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", num_labels=1000
+        embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", **labels
     )
     ResNetForImageClassification(config).save_pretrained(theirs)

@@ -97,7 +97,7 @@ def test_to_diff_dict_is_minimal_and_sufficient():
 
 
 def test_the_order_of_a_dict_is_kept():
-    """The entries of a dict keep their order, also if only the order differs from the default."""
+    """The entries of a dict keep their order in a file, also if only the order differs from the default."""
 
     class Ordered(PreTrainedConfig):
         stages: dict[str, int] = field(default_factory=lambda: {"b": 1, "a": 2})
@@ -105,7 +105,7 @@ def test_the_order_of_a_dict_is_kept():
     config = Ordered(stages={"a": 2, "b": 1})
 
     assert list(Ordered.from_dict(json.loads(config.to_json_string())).stages) == ["a", "b"]
-    assert list(Ordered.from_dict(config.to_diff_dict()).stages) == ["a", "b"]
+    assert (config == Ordered(), config.to_diff_dict()) == (True, {})
 
 
 def test_overrides_replace_values():

@@ -2,6 +2,7 @@
 
 import enum
 import json
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +130,11 @@ values = st.recursive(
 
 def accepted(file: dict[str, Any]) -> bool:
     """Whether the class reads a file."""
-    try:
-        Everything.from_dict(json.loads(json.dumps(file)))
-    except ConfigError:
-        return False
+    with warnings.catch_warnings(action="ignore"):  # of labels that contradict each other
+        try:
+            Everything.from_dict(json.loads(json.dumps(file)))
+        except ConfigError:
+            return False
     return True
 
 
@@ -175,7 +177,8 @@ def test_it_says_what_the_class_says(name: str, value: Any):
     """For any value of any key, the schema and the class agree, except where two keys must agree with each other."""
     file = {**COMPLETE, name: value}
     crossed = name in {"hidden", "id2label", "label2id", "num_labels"} and accepted(file) is False
-    if not crossed:
+    older = name == "config_version"  # is read too, but the schema is of the present version
+    if not (crossed or older):
         assert VALIDATOR.is_valid(file) == accepted(file)
 
 

@@ -15,7 +15,7 @@ from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, state_
 from nameplate_config._json_schema import schema_of_class
 from nameplate_config._labels import Count, Inverse, Labels, recount
 from nameplate_config._migrations import VERSION, migrated
-from nameplate_config._nested_parts import merged, own_part
+from nameplate_config._nested_parts import own_part
 from nameplate_config._numbered import LabelsMark
 from nameplate_config._publish import check_options, publish
 from nameplate_config._scalars import InvalidValueError, JSONSchema
@@ -182,9 +182,8 @@ class PreTrainedConfig(ConfigInstance):
         changed: dict[str, Any] = {}
         for name in self._changed():
             value = self.__dict__[name]
-            changed[name] = (
-                value.to_diff_dict() if isinstance(value, PreTrainedConfig) else fields[name].codec.encode(value)
-            )
+            is_config = fields[name].holds_config and value is not None
+            changed[name] = value.to_diff_dict() if is_config else fields[name].codec.encode(value)
         return {**self._identity(), **changed, **self._encoded_extras()}
 
     def to_json_string(self) -> str:
@@ -210,7 +209,7 @@ class PreTrainedConfig(ConfigInstance):
 
     @classmethod
     def json_schema(cls) -> JSONSchema:
-        """Return a JSON Schema (draft 2020-12) of the files of this class.
+        """Return a JSON Schema (draft 2020-12) of the files of this class and its present version.
 
         It accepts every file that the class reads, and rejects the others as far as a schema can tell: it
         knows types, bounds, choices and `OnlyWhen`, but neither ``validate_*`` methods nor predicates.
@@ -267,9 +266,9 @@ class PreTrainedConfig(ConfigInstance):
             return cls._build(given, from_file=True, where=where), {}
         names = {*given, *values}
         known = {name: value for name, value in overrides.items() if schema.knows(name) or name in names}
-        known_changes = schema.canonical(merged(schema, given, known))
-        recount(schema, given, known_changes)
-        changes = cls._converted(stored(schema, cls.model_type, known_changes))
+        changes = schema.canonical(known)
+        recount(schema, given, changes)
+        changes = cls._written(stored(schema, cls.model_type, changes), given)
         unused = {name: value for name, value in overrides.items() if name not in known}
         return cls._build({**given, **changes}, from_file=True, where=where), unused
 
@@ -289,13 +288,22 @@ class PreTrainedConfig(ConfigInstance):
         return stored(schema, cls.model_type, current, where=where, from_file=True)
 
     @classmethod
-    def _converted(cls, changes: dict[str, Any]) -> dict[str, Any]:
-        """Return values given in code as the config's own, before they join those of a file."""
+    def _written(cls, changes: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values given in code as a file would hold them, so that they can join those of one.
+
+        A dict for a nested config changes the one that is given, or else the default.
+        """
         problems: list[Problem] = []
         for name, value in changes.items():
             field = schema_for(cls).fields.get(name)
+            if field is None:
+                continue
             try:
-                changes[name] = value if field is None else field.convert(value)
+                if field.holds_config and isinstance(value, dict):
+                    changes[name] = field.changed(given.get(name, field.default), value)
+                else:
+                    own = field.convert(value)
+                    changes[name] = own if field.holds_config else field.codec.encode(own)
             except InvalidValueError as error:
                 problems += error.problems
         if problems:

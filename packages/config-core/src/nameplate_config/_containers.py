@@ -55,9 +55,13 @@ class Collection(Codec):
             raise site.refuse(expected, value)
         elements = value if self.element.keeps(value) else each_converted(value, repeat(self.element), site)
         try:
-            return self.kind(elements)
+            result = self.kind(elements)
         except TypeError:  # an element that no set can hold
             raise site.refuse(self.expected, value) from None
+        if len(result) < len(value):
+            expected = f"a {self.kind.__name__}, in which nothing stands twice"
+            raise site.refuse(expected, value)
+        return result
 
     def encode(self, value: Any) -> JSONValue:
         encoded = list(value) if self.element.keeps(value) else [self.element.encode(item) for item in value]
@@ -65,7 +69,8 @@ class Collection(Codec):
         return sorted(encoded, key=repr) if self.kind in {set, frozenset} else encoded
 
     def schema(self) -> JSONSchema:
-        return {"type": "array", "items": self.element.schema()}
+        schema: JSONSchema = {"type": "array", "items": self.element.schema()}
+        return schema if self.kind in {list, tuple} else {**schema, "uniqueItems": True}
 
 
 @dataclass(frozen=True, slots=True)

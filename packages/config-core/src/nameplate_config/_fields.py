@@ -83,11 +83,19 @@ class Field:
         """Return the config's own copy of *value*, or raise with the problems found."""
         return self.codec.convert(value, Site(self.name, from_file))
 
+    def changed(self, before: Any, changes: Mapping[str, Any]) -> Any:
+        """Return the nested config that stood before, or its JSON, with some of its fields changed."""
+        codec = self.codec.inner if isinstance(self.codec, OptionalCodec) else self.codec
+        if before is MISSING or before is None:
+            return self.convert(changes)
+        return codec.changed(before, changes, Site(self.name))
+
     def is_default(self, value: Any) -> bool:
         """Whether a value is what the field has if nothing is said; 1 is neither 1.0 nor True."""
         if type(value) is type(self.default) and type(value) in {bool, int, str}:
             return bool(value == self.default)
-        return json.dumps(self.codec.encode(value)) == json.dumps(self.codec.encode(self.default))
+        one, other = (json.dumps(self.codec.encode(each), sort_keys=True) for each in (value, self.default))
+        return one == other
 
     def fresh_default(self) -> Any:
         """Return the default; a container is copied, so that no two configs share one."""

@@ -436,7 +436,8 @@ class ConfigInstance(metaclass=ConfigMeta):
                 continue
             own[name] = field.codec.encode(value)
             if name == LABELS and field.inherited:
-                own.setdefault("label2id", inverse(as_labels(value)))
+                derived: dict[str, JSONValue] = {**inverse(as_labels(value))}
+                own.setdefault("label2id", derived)
         return {**own, **self._encoded_extras()} if self._nameplate.extras else own
 
     def _encoded_extras(self) -> dict[str, JSONValue]:

@@ -1,6 +1,6 @@
 """The JSON Schema (draft 2020-12) of a config class, put together from the schemas of its codecs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nameplate_config._fields import Field, Schema, schema_for
@@ -21,24 +21,34 @@ class ConfigReference(dict[str, Any]):
     """
 
     def __init__(self, config_class: Any) -> None:
-        super().__init__({"$ref": f"#/$defs/{config_class.__qualname__}"})
+        super().__init__()
         self.config_class = config_class
 
 
 def schema_of_class(config_class: Any) -> JSONSchema:
     """Return the schema of the files of a config class, with a definition of each nested one."""
     whole = _object(config_class)
-    definitions: dict[str, JSONSchema] = {}
+    definitions: dict[Any, JSONSchema] = {}
     waiting = list(_references(whole))
     while waiting:
-        nested = waiting.pop().config_class
-        if nested.__qualname__ not in definitions:
-            definitions[nested.__qualname__] = _object(nested)
-            waiting += _references(definitions[nested.__qualname__])
-    schema: JSONSchema = {"$schema": DRAFT, **_plain(whole)}
+        nested = waiting.pop(0).config_class
+        if nested not in definitions:
+            definitions[nested] = _object(nested)
+            waiting += _references(definitions[nested])
+    names = _names(definitions)
+    schema: JSONSchema = {"$schema": DRAFT, **_plain(whole, names)}
     if definitions:
-        schema["$defs"] = {name: _plain(definitions[name]) for name in sorted(definitions)}
+        schema["$defs"] = {names[nested]: _plain(each, names) for nested, each in definitions.items()}
     return schema
+
+
+def _names(classes: Iterable[Any]) -> dict[Any, str]:
+    """Return a name for each class; those of one name are numbered."""
+    names: dict[Any, str] = {}
+    for each in classes:
+        same = sum(other.__name__ == each.__name__ for other in names)
+        names[each] = f"{each.__name__}_{same + 1}" if same else each.__name__
+    return names
 
 
 def _references(value: Any) -> Iterator[ConfigReference]:
@@ -52,11 +62,13 @@ def _references(value: Any) -> Iterator[ConfigReference]:
             yield from _references(each)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, names: Mapping[Any, str]) -> Any:
     """Return a schema of plain dicts and lists, which any tool takes."""
+    if isinstance(value, ConfigReference):
+        return {"$ref": f"#/$defs/{names[value.config_class]}"}
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+        return {key: _plain(each, names) for key, each in value.items()}
+    return [_plain(each, names) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _object(config_class: Any) -> JSONSchema:
@@ -85,7 +97,7 @@ def _object(config_class: Any) -> JSONSchema:
 
 def _property(field: Field) -> JSONSchema:
     schema = field.codec.schema()
-    if field.required or field.inherited or "$ref" in schema:
+    if field.required or field.inherited or isinstance(schema, ConfigReference):
         return schema
     return {**schema, "default": field.codec.encode(field.default)}
 

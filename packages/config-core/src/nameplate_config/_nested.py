@@ -43,6 +43,10 @@ class NestedConfig(Codec):
             raise site.refuse(self.expected, value)
         return read_nested(self._kind, value, site)
 
+    def changed(self, before: Any, changes: Any, site: Site) -> Any:
+        part = self.convert(before, Site(site.field, from_file=True, keys=site.keys))
+        return _changed(part, changes, site) or self.convert(changes, site)
+
     def encode(self, value: PreTrainedConfig) -> JSONValue:
         return value.to_dict()
 
@@ -83,6 +87,10 @@ class AnyConfig(Codec):
         except NameplateError as error:
             raise site.refuse(self.expected, value, str(error)) from error
 
+    def changed(self, before: Any, changes: Any, site: Site) -> Any:
+        part = self.convert(before, Site(site.field, from_file=True, keys=site.keys))
+        return _changed(part, changes, site) or self.convert(changes, site)
+
     def encode(self, value: PreTrainedConfig) -> JSONValue:
         return value.to_dict()
 
@@ -97,12 +105,27 @@ def read_nested(kind: type[PreTrainedConfig], value: Mapping[str, Any], site: Si
     try:
         config, _ = kind._read(value, {}, where="")  # noqa: SLF001 - a config reads its nested ones
     except ConfigError as error:
-        at = site.path
-        problems = error.problems or (Problem("", "", hint=str(error)),)
-        raise InvalidValueError(
-            *(Problem(f"{at}.{p.path}".rstrip("."), p.expected, p.found, p.hint) for p in problems)
-        ) from None
+        raise _placed(error, site) from None
     return config
+
+
+def _changed(part: PreTrainedConfig, changes: Mapping[str, Any], site: Site) -> PreTrainedConfig | None:
+    """Return a nested config with some fields changed; None if the changes are of another architecture."""
+    if changes.get("model_type", part.model_type) != part.model_type:
+        return None
+    own = {name: value for name, value in changes.items() if name != "model_type"}
+    _refuse_unknown(type(part), {name: value for name, value in own.items() if name not in part}, site)
+    try:
+        return part.copy(**own)
+    except ConfigError as error:
+        raise _placed(error, site) from None
+
+
+def _placed(error: ConfigError, site: Site) -> InvalidValueError:
+    """Return the problems of a nested config as those of the whole."""
+    at = site.path
+    problems = error.problems or (Problem("", "", hint=str(error)),)
+    return InvalidValueError(*(Problem(f"{at}.{p.path}".rstrip("."), p.expected, p.found, p.hint) for p in problems))
 
 
 def _refuse_unknown(kind: type[PreTrainedConfig], value: Mapping[str, Any], site: Site) -> None:

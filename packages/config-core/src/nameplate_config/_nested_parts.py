@@ -1,9 +1,7 @@
-"""Configs that are part of a larger one: finding one's own part in a file, and changing part of another."""
+"""Configs that are part of a larger one: finding one's own part in the file of the whole."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from nameplate_config._fields import Schema
 from nameplate_config.errors import ConfigFileError
 from nameplate_config.wording import listed, plain, sentences
 
@@ -31,14 +29,3 @@ def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, An
         )
         raise ConfigFileError(message, code="wrong-model-type")
     return parts[found[0]], f"{where} ({plain(found[0])})"
-
-
-def merged(schema: Schema, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *overrides*, of which a dict for a nested config changes only the fields that it names."""
-    result: dict[str, Any] = {}
-    for name, value in overrides.items():
-        field = schema.field_name(name)
-        before = values.get(field)
-        nested = field in schema.fields and schema.fields[field].holds_config
-        result[name] = {**before, **value} if nested and isinstance(value, dict) and isinstance(before, dict) else value
-    return result

@@ -35,8 +35,6 @@ class LabelsMark:
 class LabelsCodec(OptionalCodec):
     """The codec of labels: a dict from indices to texts, None, or the number of labels that nobody named."""
 
-    __slots__ = ()
-
     def __init__(self) -> None:
         super().__init__(MappingCodec(INTEGER, TEXT))
 

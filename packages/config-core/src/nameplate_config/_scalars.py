@@ -10,6 +10,7 @@ import enum
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection as Values
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -32,7 +33,7 @@ LARGEST_INTEGER = 10**LONGEST_INTEGER - 1
 JSONSchema = dict[str, Any]
 """A schema of draft 2020-12, or a part of one."""
 
-_SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 
 class InvalidValueError(Exception):
@@ -107,6 +108,10 @@ class Codec(ABC):
     @abstractmethod
     def schema(self) -> JSONSchema:
         """Return the JSON Schema of what `encode` writes and `convert` accepts from a file."""
+
+    def changed(self, before: Any, changes: Any, site: Site) -> Any:  # noqa: ARG002 - only configs have parts
+        """Return the value that stood before, or its JSON, with parts of it changed."""
+        return self.convert(changes, site)
 
     def claims(self, value: Any) -> bool:  # noqa: ARG002 - only configs say whose they are
         """Whether a dict says that it is a value of this codec."""
@@ -190,14 +195,14 @@ class Float(Codec):
             with suppress(OverflowError):  # an integer beyond the largest float
                 return float(value)
         if site.from_file and is_tagged_float(value):
-            return _SPECIAL_FLOATS[value[FLOAT_TAG]]
+            return SPECIAL_FLOATS[value[FLOAT_TAG]]
         raise site.refuse(self.expected, value)
 
     def encode(self, value: float) -> JSONValue:
         return encode_float(value)
 
     def schema(self) -> JSONSchema:
-        return {"anyOf": [{"type": "number"}, TAGGED_FLOAT]}
+        return {"anyOf": [{"type": "number"}, tagged_float(SPECIAL_FLOATS)]}
 
     def keeps(self, values: Values[Any]) -> bool:
         return {float}.issuperset(map(type, values)) and all(map(math.isfinite, values))
@@ -208,7 +213,7 @@ def is_tagged_float(value: Any) -> bool:
     if not isinstance(value, dict) or len(value) != 1:
         return False
     name = value.get(FLOAT_TAG)
-    return isinstance(name, str) and name in _SPECIAL_FLOATS
+    return isinstance(name, str) and name in SPECIAL_FLOATS
 
 
 def encode_float(value: float) -> JSONValue:
@@ -219,12 +224,14 @@ def encode_float(value: float) -> JSONValue:
     return {FLOAT_TAG: name}
 
 
-TAGGED_FLOAT: JSONSchema = {
-    "type": "object",
-    "properties": {FLOAT_TAG: {"enum": [*_SPECIAL_FLOATS]}},
-    "required": [FLOAT_TAG],
-    "additionalProperties": False,
-}
+def tagged_float(names: Iterable[str]) -> JSONSchema:
+    """Return the schema of the tags of special floats."""
+    return {
+        "type": "object",
+        "properties": {FLOAT_TAG: {"enum": list(names)}},
+        "required": [FLOAT_TAG],
+        "additionalProperties": False,
+    }
 
 
 @dataclass(frozen=True, slots=True)

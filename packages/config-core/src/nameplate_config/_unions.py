@@ -6,7 +6,16 @@ from typing import Any
 
 from nameplate_config._containers import Anything, identical
 from nameplate_config._freeze import thawed_type
-from nameplate_config._scalars import Bytes, Codec, InvalidValueError, JSONSchema, Site
+from nameplate_config._scalars import (
+    SPECIAL_FLOATS,
+    Bytes,
+    Codec,
+    Float,
+    InvalidValueError,
+    JSONSchema,
+    Site,
+    tagged_float,
+)
 from nameplate_config.typing import JSONValue
 
 TYPE_TAG = "__type__"
@@ -164,6 +173,9 @@ class Bounded(Codec):
         conditions: JSONSchema = {}
         for bound in self.bounds:
             conditions |= bound.keywords
+        if isinstance(self.inner, Float):  # a special float is an object, which no bound of a schema applies to
+            tags = [name for name, value in SPECIAL_FLOATS.items() if self._within(value)]
+            return {"anyOf": [{"type": "number", **conditions}, tagged_float(tags)]}
         return {"allOf": [self.inner.schema(), conditions]}
 
 

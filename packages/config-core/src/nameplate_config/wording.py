@@ -4,6 +4,7 @@ Shared by every package of the family so that all errors read alike. Only pure f
 """
 
 import cmath
+import dataclasses
 import difflib
 import enum
 import math
@@ -94,6 +95,9 @@ def as_code(value: object) -> str:
         return f"float({str(value)!r})"
     if isinstance(value, complex) and not cmath.isfinite(value):
         return f"complex({as_code(value.real)}, {as_code(value.imag)})"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        given = ((each.name, getattr(value, each.name)) for each in dataclasses.fields(value) if each.init)
+        return f"{type(value).__name__}({', '.join(f'{name}={as_code(item)}' for name, item in given)})"
     if isinstance(value, Path):
         return f"Path({value.as_posix()!r})"
     if isinstance(value, dict):
