@@ -6,9 +6,10 @@ Each looks at its elements together first: a thousand labels are a dict of texts
 import json
 from collections import OrderedDict
 from collections.abc import Collection as Values
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -64,7 +65,8 @@ class Collection(Codec):
         return result
 
     def encode(self, value: Any) -> JSONValue:
-        encoded = list(value) if self.element.keeps(value) else [self.element.encode(item) for item in value]
+        same = self.element.transparent or self.element.keeps(value)
+        encoded = list(value) if same else [self.element.encode(item) for item in value]
         # A set has no order, but the file must not depend on the hash seed.
         return sorted(encoded, key=repr) if self.kind in {set, frozenset} else encoded
 
@@ -155,10 +157,11 @@ class MappingCodec(Codec):
 
     def encode(self, value: dict[Any, Any]) -> JSONValue:
         if self.key is INTEGER:
-            keys: Iterable[str] = map(str, value)
+            consecutive = list(value) == list(range(len(value)))
+            keys: Iterable[str] = decimals(len(value)) if consecutive else map(str, value)
         else:
             keys = value if self.key is TEXT else map(self._key_text, value)
-        if self.value.keeps(value.values()):
+        if self.value.transparent or self.value.keeps(value.values()):
             return dict(zip(keys, value.values(), strict=True))
         return dict(zip(keys, map(self.value.encode, value.values()), strict=True))
 
@@ -171,8 +174,16 @@ class MappingCodec(Codec):
         return schema
 
 
-def integer_keys(value: Mapping[Any, Any]) -> list[int] | None:
+@lru_cache(maxsize=16)
+def decimals(count: int) -> list[str]:
+    """Return the texts of the first integers, which are the keys of most labels; not to be changed."""
+    return list(map(str, range(count)))
+
+
+def integer_keys(value: Mapping[Any, Any]) -> Sequence[int] | None:
     """Return the integers that the keys of a JSON object stand for; None unless each is a plain decimal number."""
+    if list(value) == decimals(len(value)):
+        return range(len(value))
     try:
         line = f",{','.join(value)},"
         numbers = list(map(int, value))

@@ -67,6 +67,10 @@ class Field:
     marks: tuple[Any, ...]
     inherited: bool
     codec: Codec
+    sites: tuple[Site, Site] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", (Site(self.name), Site(self.name, from_file=True)))
 
     @property
     def holds_config(self) -> bool:
@@ -81,7 +85,7 @@ class Field:
 
     def convert(self, value: Any, *, from_file: bool = False) -> Any:
         """Return the config's own copy of *value*, or raise with the problems found."""
-        return self.codec.convert(value, Site(self.name, from_file))
+        return self.codec.convert(value, self.sites[from_file])
 
     def changed(self, before: Any, changes: Mapping[str, Any]) -> Any:
         """Return the nested config that stood before, or its JSON, with some of its fields changed."""
@@ -92,7 +96,9 @@ class Field:
 
     def is_default(self, value: Any) -> bool:
         """Whether a value is what the field has if nothing is said; 1 is neither 1.0 nor True."""
-        if type(value) is type(self.default) and type(value) in {bool, int, str}:
+        if value is self.default:
+            return True
+        if type(value) is type(self.default) and isinstance(value, (int, str)):
             return bool(value == self.default)
         one, other = (json.dumps(self.codec.encode(each), sort_keys=True) for each in (value, self.default))
         return one == other

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from nameplate_config._arguments import Tried, arguments, check_unknown, restored, stored
 from nameplate_config._containers import ANYTHING
+from nameplate_config._dtype import DTypeName
 from nameplate_config._fields import DERIVED_ARGUMENTS, Field, Schema, problems_error, schema_for, schema_of
 from nameplate_config._freeze import frozen
 from nameplate_config._labels import LABELS, counted_by, disagreements, inverse, unnamed
@@ -25,6 +26,9 @@ from nameplate_config._scalars import InvalidValueError, Site
 from nameplate_config.errors import ConfigError, FrozenConfigError, NameplateError, Problem, UnknownOptionError
 from nameplate_config.typing import JSONValue
 from nameplate_config.wording import as_code, did_you_mean, nearest, reason, sentences, shown
+
+_ATOMS = frozenset({type(None), bool, int, float, str, DTypeName})
+"""The types of values that cannot change."""
 
 _GIVEN_TWICE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")
 
@@ -353,11 +357,13 @@ class ConfigInstance(metaclass=ConfigMeta):
 
     def _cloned(self) -> Self:
         """Return a copy that is not frozen: every value converted, which copies it, and no `__init__` run."""
-        own = self._empty()
-        fields = self._declared.fields
+        own = self.__new__(type(self))
+        fields, values, state = self._declared.fields, own.__dict__, self._nameplate
         for name, value in self.__dict__.items():
-            own.__dict__[name] = fields[name].convert(value) if name in fields else copy.deepcopy(value)
-        state = self._nameplate
+            if type(value) in _ATOMS:
+                values[name] = value
+            else:
+                values[name] = fields[name].convert(value) if name in fields else copy.deepcopy(value)
         extras = ANYTHING.convert(state.extras, Site("")) if state.extras else {}
         object.__setattr__(own, "_nameplate", State(extras, given=state.given, origin=state.origin, ready=state.ready))
         return own

@@ -9,6 +9,7 @@ import binascii
 import enum
 import math
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Collection as Values
 from collections.abc import Iterable
 from contextlib import suppress
@@ -86,11 +87,13 @@ class Codec(ABC):
 
     Attributes:
         holds_config: Whether its values are configs.
+        transparent: Whether each of its values is its own JSON.
     """
 
     __slots__ = ()
 
     holds_config = False
+    transparent = False
 
     @property
     @abstractmethod
@@ -129,6 +132,8 @@ class Codec(ABC):
 class Scalar(Codec):
     """`bool`, `str` and `None`: exactly that type, and the same in JSON."""
 
+    transparent = True
+
     kind: type
     name: str
     json_type: str
@@ -159,6 +164,7 @@ class Integer(Codec):
     """`int`, as long as a file may hold it; from a file also a number such as 1.0, which JSON cannot tell from 1."""
 
     expected = "an int"
+    transparent = True
 
     def convert(self, value: Any, site: Site) -> int:
         whole = site.from_file and type(value) is float and float(value).is_integer()
@@ -179,7 +185,11 @@ class Integer(Codec):
     def keeps(self, values: Values[Any]) -> bool:
         if not {int}.issuperset(map(type, values)):
             return False
-        return not values or bool(min(values) >= -LARGEST_INTEGER and max(values) <= LARGEST_INTEGER)
+        try:
+            array("q", values)  # the quickest way to ask whether each has at most 64 bits
+        except OverflowError:
+            return bool(min(values) >= -LARGEST_INTEGER and max(values) <= LARGEST_INTEGER)
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Budget:
 CONFIG_BUDGET = Budget()
 """What a config file may hold."""
 
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b"[{,:")
+_CONTAINERS = frozenset({dict, list})
 _DIGIT_RUNS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _TEXT_PATTERN = r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"?'  # possessive, so that a long text costs no memory
 _WORD_OR_TEXT = re.compile(rf"{_TEXT_PATTERN}|[-+.\w]++")
@@ -78,11 +80,14 @@ def parse_object(
 
 def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
     text = _decoded(data)
-    _check_amount(text, budget)
-    # A hook for integers costs as much as parsing them, so it is set only where some digits are too many.
-    reader = _reader(budget.keys, long_integers=_TOO_LONG in data.translate(_DIGIT_RUNS))
+    marks = data.translate(None, _NO_MARKS)
+    _check_amount(text, marks, budget)
+    # Hooks cost as much as parsing, so each is set only where there may be something for it to find.
+    long_integers = _TOO_LONG in data.translate(_DIGIT_RUNS)
     try:
-        root = reader.decode(text)
+        root = _reader(budget.keys, long_integers=long_integers, objects=False).decode(text)
+        if _count_of_keys(root, budget.keys) != marks.count(b":"):  # a key may stand twice, unless texts have colons
+            root = _reader(budget.keys, long_integers=long_integers, objects=True).decode(text)
     except json.JSONDecodeError as problem:
         message = f"is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}"
         raise _RefusedError(message, "syntax") from problem
@@ -118,7 +123,7 @@ def readable_text(value: dict[str, Any], *, where: str) -> str:
     """
     try:
         text = canonical_text(value)
-        _check_amount(text, CONFIG_BUDGET)
+        _check_amount(text, text.encode().translate(None, _NO_MARKS), CONFIG_BUDGET)
     except _RefusedError as problem:
         message = f"{where} {problem}."
         raise ConfigFileError(message, code=problem.code) from None
@@ -189,9 +194,9 @@ class _LiteralError(_RefusedError):
 class _Reader(json.JSONDecoder):
     """A decoder that refuses what `json` would quietly repair."""
 
-    def __init__(self, most_keys: int, *, long_integers: bool) -> None:
+    def __init__(self, most_keys: int, *, long_integers: bool, objects: bool) -> None:
         super().__init__(
-            object_pairs_hook=self._object,
+            object_pairs_hook=self._object if objects else None,
             parse_constant=self._constant,
             parse_float=self._float,
             parse_int=self._integer if long_integers else None,
@@ -230,8 +235,26 @@ class _Reader(json.JSONDecoder):
 
 
 @lru_cache(maxsize=8)
-def _reader(most_keys: int, *, long_integers: bool) -> _Reader:
-    return _Reader(most_keys, long_integers=long_integers)
+def _reader(most_keys: int, *, long_integers: bool, objects: bool) -> _Reader:
+    return _Reader(most_keys, long_integers=long_integers, objects=objects)
+
+
+def _count_of_keys(root: Any, most_keys: int) -> int:
+    """Return the number of keys in all objects; each stood before one colon of the text."""
+    count, waiting = 0, [root]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            count += len(value)
+            if len(value) > most_keys:
+                message = _too_many_keys(len(value), most_keys)
+                raise _RefusedError(message, "too-many-keys")
+            value = value.values()
+        elif not isinstance(value, list):
+            continue
+        if not _CONTAINERS.isdisjoint(map(type, value)):
+            waiting += (each for each in value if type(each) in _CONTAINERS)
+    return count
 
 
 def _too_many_keys(found: int, limit: int) -> str:
@@ -249,10 +272,10 @@ def _decoded(data: bytes) -> str:
         raise _RefusedError(message, "not-utf-8") from error
 
 
-def _check_amount(text: str, budget: Budget) -> None:
+def _check_amount(text: str, marks: bytes, budget: Budget) -> None:
     """Count brackets and commas before parsing: the parser itself recurses, and builds whatever it reads."""
-    opening = text.count("[") + text.count("{")
-    if opening <= DEEPEST and opening + text.count(",") <= budget.values:  # those inside of texts included
+    opening = marks.count(b"[") + marks.count(b"{")
+    if opening <= DEEPEST and opening + marks.count(b",") <= budget.values:  # those inside of texts included
         return
     depth = values = objects = 0
     for match in _MARK_OR_TEXT.finditer(text):

@@ -4,7 +4,6 @@ The façade: every method here is a few lines and calls a room of its own. Const
 `_load`, saving `_save`.
 """
 
-import copy
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -157,7 +156,7 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
             SaveError: If the system cannot write. The folder holds the old checkpoint or the new one, whole.
             UnsafePathError: If the path is a file.
         """
-        config = copy.deepcopy(self.config)
+        config = self.config.copy()  # never frozen
         config.architectures = [type(self).__name__]
         config.dtype = _floating_dtype(self)
         save_checkpoint(Path(folder), self.state_dict(), config.to_json_string())
