@@ -152,24 +152,24 @@ def _from_inverse(given: dict[str, Any], label2id: Any) -> Problem | Contradicti
         return Problem(INVERSE, "a dict from a str to an int", shown(label2id))
     labels = given.get(LABELS)
     if labels is None:
-        given[LABELS] = dict(zip(indices, label2id, strict=True))
+        given[LABELS] = {index: label for label, index in indices.items()}
         if len(given[LABELS]) < len(label2id):
             return Problem(INVERSE, "another index for each label", shown(label2id))
-    elif isinstance(labels, Mapping) and not _agree(labels, dict(zip(label2id, indices, strict=True))):
+    elif isinstance(labels, Mapping) and not _agree(labels, indices):
         problem = Problem(INVERSE, f"the inverse of {LABELS}", shown(label2id), "Remove it: it is derived.")
         return Contradiction(problem, f"{INVERSE} is not the inverse of {LABELS}, which counts.")
     return None
 
 
-def _indices(label2id: Any) -> list[int] | None:
-    """Return the indices of labels; the texts of integers stand for them, as in the tutorials."""
+def _indices(label2id: Any) -> Mapping[str, int] | None:
+    """Return the index of each label; the texts of integers stand for them, as in the tutorials."""
     if not isinstance(label2id, Mapping):
         return None
-    indices: list[Any] = list(label2id.values())
-    if {str}.issuperset(map(type, label2id.values())):
-        indices = [int(each) for each in label2id.values() if _INDEX.fullmatch(each)]
-    if {int}.issuperset(map(type, indices)) and len(indices) == len(label2id):
-        return indices
+    kinds = set(map(type, label2id.values()))
+    if kinds <= {int}:
+        return label2id
+    if kinds == {str} and all(map(_INDEX.fullmatch, label2id.values())):
+        return {label: int(index) for label, index in label2id.items()}
     return None
 
 

@@ -43,9 +43,9 @@ class Budget:
 CONFIG_BUDGET = Budget()
 """What a config file may hold."""
 
-_NO_MARKS = bytes(byte for byte in range(256) if byte not in b"[{,:")
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b"[{,:0123456789")
 _CONTAINERS = frozenset({dict, list})
-_DIGIT_RUNS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _TEXT_PATTERN = r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"?'  # possessive, so that a long text costs no memory
 _WORD_OR_TEXT = re.compile(rf"{_TEXT_PATTERN}|[-+.\w]++")
 _MARK_OR_TEXT = re.compile(rf"{_TEXT_PATTERN}|[\[\]{{}},]")
@@ -80,10 +80,10 @@ def parse_object(
 
 def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
     text = _decoded(data)
-    marks = data.translate(None, _NO_MARKS)
+    marks = data.translate(None, _NO_MARKS)  # one look at the whole file, and the rest of the questions at little
     _check_amount(text, marks, budget)
     # Hooks cost as much as parsing, so each is set only where there may be something for it to find.
-    long_integers = _TOO_LONG in data.translate(_DIGIT_RUNS)
+    long_integers = _TOO_LONG in marks.translate(_ZEROS)
     try:
         root = _reader(budget.keys, long_integers=long_integers, objects=False).decode(text)
         if _count_of_keys(root, budget.keys) != marks.count(b":"):  # a key may stand twice, unless texts have colons
