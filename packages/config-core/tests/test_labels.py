@@ -275,3 +275,12 @@ def test_names_and_a_counting_field_must_agree(kind):
         config.num_labels = 2
 
     assert config.num_labels == 1
+
+
+def test_a_billion_classes_have_no_labels():
+    """A class that counts without a bound makes no labels beyond what a file may hold; all else works."""
+    config = Counted(num_classes=10**9)
+
+    assert Counted.from_dict(config.to_dict()).freeze() == config
+    with pytest.raises(ConfigError, match="id2label: expected at most 50,000 labels, found 1,000,000,000 classes"):
+        config.id2label  # noqa: B018 - reading it is what is refused

@@ -11,6 +11,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
@@ -385,7 +386,8 @@ class ConfigInstance(metaclass=ConfigMeta):
             ...
             nameplate_config.FrozenConfigError: BlockConfig is frozen. Change a copy: config.copy(width=...).
         """
-        getattr(self, LABELS)  # those of a config without labels are made when they are asked for
+        with suppress(ConfigError):  # of too many labels, which nobody can have then
+            getattr(self, LABELS)  # those of a config without labels are made when they are asked for
         values = {
             name: each.freeze() if isinstance(each, ConfigInstance) else frozen(each)
             for name, each in vars(self).items()

@@ -192,8 +192,11 @@ class Labels(FieldDescriptor):
             return self
         values = vars(config)
         if values.get(LABELS) is None or isinstance(values[LABELS], Numbered):
-            # Kept, so that a caller who changes one does not change a copy.
-            values[LABELS] = numbered(count_of(schema_for(type(config)), values))
+            count = count_of(schema_for(type(config)), values)
+            if count > _MOST_LABELS:
+                problem = Problem(LABELS, f"at most {_MOST_LABELS:,} labels", f"{count:,} classes")
+                raise problems_error(type(config).__name__, [problem])
+            values[LABELS] = numbered(count)  # kept, so that a caller who changes one does not change a copy
         return values[LABELS]
 
     def __set__(self, config: Any, value: Any) -> None:
