@@ -21,10 +21,21 @@ Lookup = Callable[[str], type[PreTrainedConfig]]
 _lookups: dict[Any, Lookup] = {}
 
 
-class NestedConfig(Codec):
-    """The codec of a field that is itself a config: an instance is copied, a dict is read."""
+class ConfigCodec(Codec):
+    """What codecs of configs have in common: an instance is copied, a dict is read, or changes one."""
 
     holds_config = True
+
+    def changed(self, before: Any, changes: Any, site: Site) -> Any:
+        part = self.convert(before, Site(site.field, from_file=True, keys=site.keys))
+        return _changed(part, changes, site) or self.convert(changes, site)
+
+    def encode(self, value: PreTrainedConfig) -> JSONValue:
+        return value.to_dict()
+
+
+class NestedConfig(ConfigCodec):
+    """The codec of a field that is itself a config of one class."""
 
     def __init__(self, kind: type[PreTrainedConfig]) -> None:
         self._kind = kind
@@ -43,13 +54,6 @@ class NestedConfig(Codec):
             raise site.refuse(self.expected, value)
         return read_nested(self._kind, value, site)
 
-    def changed(self, before: Any, changes: Any, site: Site) -> Any:
-        part = self.convert(before, Site(site.field, from_file=True, keys=site.keys))
-        return _changed(part, changes, site) or self.convert(changes, site)
-
-    def encode(self, value: PreTrainedConfig) -> JSONValue:
-        return value.to_dict()
-
     def schema(self) -> JSONSchema:
         return ConfigReference(self._kind)
 
@@ -58,10 +62,9 @@ class NestedConfig(Codec):
         return bool(model_type) and value.get("model_type") == model_type
 
 
-class AnyConfig(Codec):
+class AnyConfig(ConfigCodec):
     """The codec of a field that may hold a config of any registered class, found by its `model_type`."""
 
-    holds_config = True
     expected = "a config of a registered model_type"
 
     def convert(self, value: Any, site: Site) -> PreTrainedConfig:
@@ -86,13 +89,6 @@ class AnyConfig(Codec):
             return next(iter(_lookups.values()))(model_type)
         except NameplateError as error:
             raise site.refuse(self.expected, value, str(error)) from error
-
-    def changed(self, before: Any, changes: Any, site: Site) -> Any:
-        part = self.convert(before, Site(site.field, from_file=True, keys=site.keys))
-        return _changed(part, changes, site) or self.convert(changes, site)
-
-    def encode(self, value: PreTrainedConfig) -> JSONValue:
-        return value.to_dict()
 
     def schema(self) -> JSONSchema:
         return {"type": "object", "properties": {"model_type": {"type": "string"}}, "required": ["model_type"]}
