@@ -8,7 +8,7 @@ import pytest
 from workspace import ROOT, Member, members, read_toml
 
 REQUIRED = ("README.md", "CHANGELOG.md", "LICENSE", "changes")
-NOTE = re.compile(r"(\d+|\+[a-z0-9-]+)\.(added|changed|deprecated|removed|fixed|security)\.md")
+NOTE = re.compile(r"(\d+|\+[a-z0-9-]+)\.(added|changed|deprecated|removed|fixed|security)(\.\d+)?\.md")
 """The name of a change note; towncrier passes over any other in silence."""
 
 
@@ -76,7 +76,7 @@ def test_a_foreign_licence_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["12.bugfix.md", "slug.added.md", "+slug.added.txt", "+Slug.added.md"])
 def test_a_note_that_towncrier_would_skip_is_reported(tmp_path: Path, name: str) -> None:
-    """The probe knows the only two forms of a note's name."""
+    """The probe knows the only forms of a note's name."""
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     (tmp_path / "changes").mkdir()
     (tmp_path / "changes" / name).write_text("Something.\n")
