@@ -5,7 +5,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,6 +20,12 @@ class Leaf(PreTrainedConfig):
     sizes: list[int] = field(default_factory=list)
 
 
+class Span(NamedTuple):
+    """A named tuple with a list."""
+
+    sizes: list[int]
+
+
 class Tree(PreTrainedConfig):
     """A config with a container of each kind that can change."""
 
@@ -32,6 +38,9 @@ class Tree(PreTrainedConfig):
     order: OrderedDict[str, int] = OrderedDict(b=1, a=2)
     kinds: set[int] = {1, 2}
     leaf: Leaf = Leaf(sizes=[1])
+    leaves: list[Leaf] = [Leaf(sizes=[1])]
+    leaf_of: dict[str, Leaf | None] = {"a": Leaf()}
+    span: Span = Span([1])
     either: list[int] | tuple[int, ...] = [1]
 
 
@@ -60,6 +69,10 @@ CHANGES: list[Callable[[Any], Any]] = [
     lambda config: config.kinds.add(3),
     lambda config: config.kinds.discard(1),
     lambda config: config.leaf.sizes.extend([2]),
+    lambda config: setattr(config.leaves[0], "sizes", []),
+    lambda config: config.leaves[0].sizes.append(2),
+    lambda config: setattr(config.leaf_of["a"], "sizes", [2]),
+    lambda config: config.span.sizes.append(2),
     lambda config: config.note["deep"].append(2),
     lambda config: config.id2label.clear(),
 ]

@@ -140,6 +140,13 @@ def test_a_key_finds_a_part_without_a_type(tmp_path: Path):
     assert Keyed.from_pretrained(tmp_path).depth == 7
 
 
+def test_no_key_is_not_an_empty_key(tmp_path: Path):
+    """A class without a `base_config_key` takes no part that happens to stand under an empty name."""
+    (tmp_path / "config.json").write_text('{"model_type": "pair", "": {"depth": 7}}')
+    with pytest.raises(ConfigFileError, match="model_type: expected 'stage', found 'pair'"):
+        Stage.from_pretrained(tmp_path)
+
+
 def test_any_config_needs_a_registry():
     """A field for any config says which package finds the classes."""
     code = """

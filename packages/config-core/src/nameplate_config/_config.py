@@ -119,8 +119,7 @@ class PreTrainedConfig(ConfigInstance):
         if not values:
             return
         changed = self.copy(**values)
-        if self._nameplate.frozen:
-            self.__setattr__(next(iter(values)), None)  # raises
+        self._refuse_if_frozen(next(iter(values)))
         self._restore(vars(changed))
         self._nameplate.extras = state_of(changed).extras
         self._nameplate.given = state_of(changed).given

@@ -61,19 +61,34 @@ class FrozenSet(set[Any]):
 _THAWED = {FrozenList: list, FrozenDict: dict, FrozenOrderedDict: OrderedDict, FrozenSet: set}
 
 
+class Freezable:
+    """What can be made unchangeable in its place, as configs can."""
+
+    __slots__ = ()
+
+    def freeze(self) -> Any:
+        """Make it unchangeable; return it."""
+        raise NotImplementedError
+
+
 def frozen(value: Any) -> Any:
     """Return *value* with every list, dict and set inside it replaced by one that cannot be changed.
 
+    Configs inside it are frozen in their places.
+
     Objects of other classes are kept: a dataclass that can change still can.
     """
+    if isinstance(value, Freezable):
+        return value.freeze()
     if isinstance(value, OrderedDict):
         return FrozenOrderedDict((key, frozen(item)) for key, item in value.items())
     if isinstance(value, dict):
         return FrozenDict({key: frozen(item) for key, item in value.items()})
     if isinstance(value, list):
         return FrozenList(map(frozen, value))
-    if type(value) is tuple:
-        return tuple(map(frozen, value))
+    if isinstance(value, tuple):
+        each = map(frozen, value)
+        return type(value)(*each) if hasattr(value, "_fields") else tuple(each)
     return FrozenSet(value) if type(value) is set else value
 
 

@@ -19,7 +19,7 @@ from nameplate_config._arguments import Tried, arguments, check_unknown, restore
 from nameplate_config._containers import ANYTHING
 from nameplate_config._dtype import DTypeName
 from nameplate_config._fields import DERIVED_ARGUMENTS, Field, Schema, problems_error, schema_for, schema_of
-from nameplate_config._freeze import frozen
+from nameplate_config._freeze import Freezable, frozen
 from nameplate_config._labels import LABELS, counted_by, disagreements, inverse, unnamed
 from nameplate_config._migrations import check_steps
 from nameplate_config._numbered import as_labels
@@ -106,7 +106,7 @@ def state_of(config: "ConfigInstance") -> State:
     return config._nameplate  # noqa: SLF001 - this is its door
 
 
-class ConfigInstance(metaclass=ConfigMeta):
+class ConfigInstance(Freezable, metaclass=ConfigMeta):
     """A config as an object: its values in `__dict__`, the keys that no field knows apart from them."""
 
     __slots__ = ("__dict__", "__weakref__", "_nameplate")
@@ -267,9 +267,7 @@ class ConfigInstance(metaclass=ConfigMeta):
                     raise UnknownOptionError(message)
                 object.__setattr__(self, name, value)
                 return
-            if self._nameplate.frozen:
-                message = f"{cls.__name__} is frozen. Change a copy: config.copy({name}=...)."
-                raise FrozenConfigError(message)
+            self._refuse_if_frozen(name)
             field = self._declared.fields.get(name)
             if field is not None:
                 self._assign(field, value)
@@ -289,6 +287,11 @@ class ConfigInstance(metaclass=ConfigMeta):
             raise FrozenConfigError(message) if self._nameplate.frozen else ConfigError(message)
         else:
             object.__delattr__(self, name)
+
+    def _refuse_if_frozen(self, name: str) -> None:
+        if self._nameplate.frozen:
+            message = f"{type(self).__name__} is frozen. Change a copy: config.copy({name}=...)."
+            raise FrozenConfigError(message)
 
     def _assign(self, field: Field, value: Any) -> None:
         before = dict(self.__dict__)
@@ -341,7 +344,7 @@ class ConfigInstance(metaclass=ConfigMeta):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of everything that a file would hold, except the identity of the class."""
-        yield from (name for name in self._encoded())
+        yield from self._encoded()
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (self._declared.knows(name) or name in self._nameplate.extras)
@@ -388,11 +391,7 @@ class ConfigInstance(metaclass=ConfigMeta):
         """
         with suppress(ConfigError):  # of too many labels, which nobody can have then
             getattr(self, LABELS)  # those of a config without labels are made when they are asked for
-        values = {
-            name: each.freeze() if isinstance(each, ConfigInstance) else frozen(each)
-            for name, each in vars(self).items()
-        }
-        self.__dict__.update(values)
+        self.__dict__.update({name: frozen(each) for name, each in vars(self).items()})
         self._nameplate.extras = frozen(self._nameplate.extras)
         self._nameplate.frozen = True
         return self

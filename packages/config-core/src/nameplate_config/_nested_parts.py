@@ -16,9 +16,7 @@ def own_part(cls: Any, values: dict[str, Any], where: str) -> tuple[dict[str, An
         return values, where
     parts = {key: part for key, part in values.items() if isinstance(part, dict)}
     found = [key for key, part in parts.items() if part.get("model_type") == cls.model_type]
-    if cls.base_config_key in parts and cls.base_config_key not in found:
-        found = [cls.base_config_key]
-    if cls.base_config_key in found:
+    if cls.base_config_key and cls.base_config_key in parts:
         found = [cls.base_config_key]
     if not found:
         return values, where  # of another architecture, which the reader will say

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nameplate_config._containers import ANYTHING, each_converted, identical
+from nameplate_config._containers import ANYTHING, Record, each_converted, identical
 from nameplate_config._scalars import MOST_PROBLEMS, Codec, InvalidValueError, JSONSchema, Site
 from nameplate_config.errors import Problem
 from nameplate_config.typing import JSONValue
@@ -30,11 +30,14 @@ class NamedTupleCodec(Codec):
         return self.kind(*each_converted(value, self.elements.values(), site))
 
     def encode(self, value: Any) -> JSONValue:
-        return [codec.encode(item) for codec, item in zip(self.elements.values(), value, strict=True)]
+        return self._positions.encode(value)
 
     def schema(self) -> JSONSchema:
-        each = [codec.schema() for codec in self.elements.values()]
-        return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
+        return self._positions.schema()
+
+    @property
+    def _positions(self) -> Record:
+        return Record(tuple(self.elements.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class DataclassCodec(Codec):
     def _copied(self, value: Any, site: Site) -> Any:
         """Copy an instance without running its `__init__` again, which may compute something."""
         own = copy.copy(value)
-        for name, converted in self._each(vars_of(value, self.elements), site).items():
+        for name, converted in self._each({name: getattr(value, name) for name in self.elements}, site).items():
             object.__setattr__(own, name, converted)
         if not site.from_file and hasattr(self.kind, "__post_init__"):
             again = self._built(_object(self.encode(own)), Site(site.field, from_file=True, keys=site.keys))
@@ -115,11 +118,6 @@ class DataclassCodec(Codec):
             "required": [each.name for each in _init_fields(self.kind) if _has_no_default(each)],
             "additionalProperties": False,
         }
-
-
-def vars_of(value: Any, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the named attributes of an object, which may have slots."""
-    return {name: getattr(value, name) for name in names}
 
 
 def _object(value: JSONValue) -> Mapping[str, Any]:
