@@ -53,3 +53,13 @@ def duration(milliseconds: float) -> str:
 def noise(spread: float) -> str:
     """Return a spread as a percentage."""
     return f"{spread:.0%}"
+
+
+def at_least(found: float, bar: float, unit: str = "x") -> str:
+    """Return a goal that figures must reach, and whether this one does."""
+    return f"≥ {bar:g}{unit}{'' if found >= bar else ', missed'}"
+
+
+def at_most(found: float, bar: float, unit: str = "x") -> str:
+    """Return a goal that figures must not exceed, and whether this one does."""
+    return f"≤ {bar:g}{unit}{'' if found <= bar else ', missed'}"

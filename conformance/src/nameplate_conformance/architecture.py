@@ -4,10 +4,11 @@ Only the declaration and how it is found; what is drawn from it is `strategies`,
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import torch
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
@@ -19,6 +20,12 @@ from nameplate_model import PreTrainedModel
 
 Inputs = Callable[[PreTrainedModel], Mapping[str, Tensor]]
 """Makes the keyword arguments of a model's `forward`."""
+
+Outputs = Callable[[Any, Mapping[str, Tensor]], Mapping[str, tuple[Sequence[int], torch.dtype]]]
+"""Promises, for a config and inputs, the shape and dtype of every output by its name."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Computes the documented loss from logits and labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,33 @@ class Known:
     issue: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """What an architecture by its nature can, cannot or need not do. Each tag is read by a law; there are no others.
+
+    Attributes:
+        batch_independent: Whether each row of a batch is answered by itself in evaluation mode (M10, M13).
+        builds_on_meta: Whether it can be built without memory, which a constructor that reads its own weights, or a
+            lazy layer, cannot (M08, M11).
+        exportable: Whether `forward` can be followed without values, so that it can be exported and compiled (M11,
+            K01, K02).
+        gradient_checkpointing: Whether it can be checkpointed; None leaves the answer to the model (T03).
+        passive_fields: Fields of the config that no model reads, such as names of labels (M12).
+        unused_parameters: Patterns, as in a shell, of trainable parameters that get no gradient (T01).
+
+    Example:
+        >>> Tags(batch_independent=False).exportable
+        True
+    """
+
+    batch_independent: bool = True
+    builds_on_meta: bool = True
+    exportable: bool = True
+    gradient_checkpointing: bool | None = None
+    passive_fields: tuple[str, ...] = ()
+    unused_parameters: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A config class, its models, and what a test needs to know about them.
@@ -45,6 +79,10 @@ class Architecture:
         models: The model class for each Auto class, by the Auto class's name. Without any, the config alone is
             judged: laws that need a model are not applicable.
         inputs: Makes the inputs of a model; its `dummy_inputs` if not given.
+        outputs: What is promised about the outputs. A name is the key of a dict or the field of a dataclass, then the
+            way to the tensor, such as ``"features[0]"``; a tensor that is the whole answer is ``"output"``.
+        loss: The documented loss of logits and labels; their cross entropy if not given.
+        tags: What it can and cannot do.
         fields: How to draw fields whose annotations do not say enough, by name.
         known: Failures that are admitted, by the law's id. One that passes counts as a failure too.
         name: What reports call it; the `model_type` if not given.
@@ -59,6 +97,9 @@ class Architecture:
     config: type[PreTrainedConfig] | str
     models: Mapping[str, type[PreTrainedModel] | str] = field(default_factory=dict)
     inputs: Inputs | None = None
+    outputs: Outputs | None = None
+    loss: Loss | None = None
+    tags: Tags = Tags()
     fields: Mapping[str, SearchStrategy[Any]] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
     name: str = ""

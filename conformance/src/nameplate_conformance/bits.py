@@ -32,7 +32,7 @@ class Bits:
 
 def bits(tensor: Tensor) -> Bits:
     """Return the bytes of a tensor, copied."""
-    dense = tensor.detach().to("cpu").contiguous().clone()
+    dense = tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
     return Bits(tensor.dtype, tuple(tensor.shape), dense.reshape(-1).view(torch.uint8))
 
 

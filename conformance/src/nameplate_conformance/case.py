@@ -1,5 +1,6 @@
 """`Case`: one drawn example as a law sees it. Builds configs and models the same way each time it is asked."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +9,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from nameplate_auto import CONFIG_MAPPING, AutoClass
 from nameplate_config import PreTrainedConfig, fields
 from nameplate_conformance.architecture import Architecture, auto_classes
 from nameplate_conformance.law import inapplicable
 from nameplate_conformance.poison import poison
-from nameplate_conformance.strategies import Kwargs, config_kwargs
+from nameplate_conformance.strategies import Kwargs, config_kwargs, unchecked_kwargs
 from nameplate_model import PreTrainedModel
+
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - the folder is made by tempfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,27 @@ class Case:
 
     def default_config(self) -> PreTrainedConfig:
         """Return a new config in which every field that has a default has it."""
+        return self.config_class(**self.default_kwargs())
+
+    def default_kwargs(self) -> Kwargs:
+        """Return the arguments that a config cannot do without."""
         required = {each.name for each in fields(self.config_class) if each.required}
-        return self.config_class(**{name: value for name, value in self.kwargs.items() if name in required})
+        return {name: value for name, value in self.kwargs.items() if name in required}
 
     def model(self, config: PreTrainedConfig | None = None) -> PreTrainedModel:
-        """Return a new model on the device, in evaluation mode, its weights decided by the seed."""
+        """Return a new model on the device, in evaluation mode, its weights decided by the seed.
+
+        A lazy one is run once: it has its weights only then.
+        """
+        model = self.plain(config).to(self.device).eval()
+        if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+            self.answer(model)
+        return model
+
+    def plain(self, config: PreTrainedConfig | None = None) -> PreTrainedModel:
+        """Return a new model as its constructor leaves it, its weights decided by the seed."""
         torch.manual_seed(self.seed)
-        return self.model_class(config or self.config()).to(self.device).eval()
+        return self.model_class(config or self.config())
 
     def poisoned(self) -> PreTrainedModel:
         """Return a new model whose every persistent tensor differs from what initialisation gives."""
@@ -80,9 +98,13 @@ class Case:
             return model(**self.inputs(model))
 
     @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """Provide an empty folder for one example."""
-        with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+    def folder(self, *, large: bool = False) -> Iterator[Path]:
+        """Provide an empty folder for one example; in memory where there is such a place, unless it will be *large*.
+
+        Every save waits for the disk, and laws save thousands of times.
+        """
+        memory = None if large or not os.access(_IN_MEMORY, os.W_OK) else _IN_MEMORY
+        with tempfile.TemporaryDirectory(prefix="conformance-", dir=memory) as folder:
             yield Path(folder)
 
     @contextmanager
@@ -101,12 +123,29 @@ class Case:
 
 def simplest_kwargs(architecture: Architecture) -> Kwargs:
     """Return the simplest arguments that the architecture's strategy can draw."""
-    quiet = settings(
+    quiet = _quiet(200, Phase.generate, Phase.shrink)
+    return cast("Kwargs", find(config_kwargs(architecture), lambda _: True, settings=quiet))
+
+
+def drawn_kwargs(architecture: Architecture, number: int) -> list[Kwargs]:
+    """Return arguments that the annotations describe, the same ones each time; the config may refuse some."""
+    drawn: list[Kwargs] = []
+
+    @_quiet(number, Phase.generate)
+    @given(unchecked_kwargs(architecture))
+    def collect(kwargs: Kwargs) -> None:
+        drawn.append(kwargs)
+
+    collect()
+    return drawn
+
+
+def _quiet(number: int, *phases: Phase) -> settings:
+    return settings(
         database=None,
         deadline=None,
-        max_examples=200,
+        max_examples=number,
         derandomize=True,
-        phases=[Phase.generate, Phase.shrink],
+        phases=phases,
         suppress_health_check=list(HealthCheck),
     )
-    return cast("Kwargs", find(config_kwargs(architecture), lambda _: True, settings=quiet))

@@ -30,8 +30,9 @@ def isolated() -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=_cuda_devices()))
         stack.callback(random.setstate, random.getstate())
         stack.callback(restore, before)
-        # NaN in fresh memory turns "left uninitialised" from luck into a failure.
-        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        # NaN in fresh memory turns "left uninitialised" from luck into a failure. Not `use_deterministic_algorithms`:
+        # that imports the whole compiler, which takes seconds.
+        torch.set_deterministic_debug_mode("warn")
         torch.set_num_threads(_THREADS)
         yield
 
@@ -43,7 +44,7 @@ def process_state() -> dict[str, Any]:
         "the default device": torch.get_default_device(),
         "the grad mode": torch.is_grad_enabled(),
         "the number of threads": torch.get_num_threads(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic algorithms": torch.get_deterministic_debug_mode(),
         "the working directory": os.getcwd(),  # noqa: PTH109 - as text, to compare
         "the environment": dict(os.environ),
         "sys.path": list(sys.path),
@@ -59,7 +60,7 @@ def restore(before: dict[str, Any]) -> None:
         torch.set_default_device(before["the default device"])
     torch.set_grad_enabled(before["the grad mode"])
     torch.set_num_threads(before["the number of threads"])
-    torch.use_deterministic_algorithms(before["deterministic algorithms"])
+    torch.set_deterministic_debug_mode(before["deterministic algorithms"])
     os.chdir(before["the working directory"])
     os.environ.clear()
     os.environ.update(before["the environment"])

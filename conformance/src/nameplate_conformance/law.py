@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SPEC = "2026.12"
 """The version of the specification: the list of laws and their texts."""
 
-LEVELS = ("harness", "config", "module", "persistence", "registry", "device")
+LEVELS = ("harness", "config", "module", "persistence", "registry", "device", "training", "ecosystem")
 """What each level is about; conforming to one means conforming to all below it."""
 
 

@@ -93,12 +93,12 @@ class Runner:
             self._run(trial)
         except LawBrokenError as error:
             return trial.failed(str(error))
-        except NotApplicableError as error:
-            return _result(cell, Status.NOT_APPLICABLE, examples=trial.examples, message=str(error))
         except (ConformanceError, Flaky, Unsatisfiable, HypothesisException) as error:
             return trial.failed(f"{type(error).__name__}: {error}", Status.ERROR)
         except Exception as error:  # noqa: BLE001 - whatever an architecture raises is its verdict, not our crash
             return trial.failed(f"raised {type(error).__name__}: {error}")
+        if trial.inapplicable and not trial.evidence.counts:
+            return _result(cell, Status.NOT_APPLICABLE, examples=trial.examples, message=trial.inapplicable)
         status = Status.PASS if trial.evidence.counts else Status.VACUOUS
         message = "" if trial.evidence.counts else "nothing was compared, so nothing was shown"
         return _result(cell, status, evidence=dict(trial.evidence.counts), examples=trial.examples, message=message)
@@ -140,14 +140,21 @@ class _Trial:
     evidence: Evidence = field(default_factory=Evidence)
     examples: int = 0
     last: tuple[str, Kwargs] | None = None
+    inapplicable: str = ""
 
     def example(self, head: str, kwargs: Kwargs, seed: int) -> None:
-        """Judge one example in a process that is put back as it was."""
+        """Judge one example in a process that is put back as it was.
+
+        A law that does not apply to one config may apply to the next, and is inapplicable if it applied to none.
+        """
         self.examples += 1
         self.last = (head, kwargs)
         case = Case(self.cell.architecture, head, kwargs, torch.device(self.cell.device), seed)
         with isolated():
-            self.cell.law.check(case, self.evidence)
+            try:
+                self.cell.law.check(case, self.evidence)
+            except NotApplicableError as error:
+                self.inapplicable = str(error)
 
     def failed(self, message: str, status: Status = Status.FAIL) -> Result:
         """Return the result for the last example, which hypothesis has made the smallest."""

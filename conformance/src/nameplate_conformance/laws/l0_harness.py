@@ -1,15 +1,12 @@
 """Level 0: whether the suite can judge the architecture at all. Failures here are about the declaration."""
 
 from contextlib import suppress
-from typing import Any
-
-from hypothesis import HealthCheck, Phase, given, settings
 
 from nameplate_conformance.bits import outputs, state_bits
-from nameplate_conformance.case import Case
+from nameplate_conformance.case import Case, drawn_kwargs
 from nameplate_conformance.isolation import process_state
 from nameplate_conformance.law import Evidence, Scope, law, require
-from nameplate_conformance.strategies import is_accepted, unchecked_kwargs
+from nameplate_conformance.strategies import is_accepted
 
 _SAMPLES = 60
 _LEAST_DISTINCT = 5
@@ -23,7 +20,7 @@ def config_can_be_drawn(case: Case, evidence: Evidence) -> None:
     """The typed fields give at least five different configs, of which the config class refuses less than a fifth.
     Otherwise no law about all configs could show anything. Give fields bounds, a Literal or a Tiny mark, or the
     Architecture a strategy for them."""
-    drawn = _sample(case)
+    drawn = drawn_kwargs(case.architecture, _SAMPLES)
     distinct = {repr(kwargs) for kwargs in drawn}
     require(
         len(distinct) >= _LEAST_DISTINCT,
@@ -36,25 +33,6 @@ def config_can_be_drawn(case: Case, evidence: Evidence) -> None:
         f"the config class refuses {share:.0%} of what its annotations describe, such as {refused[:1]}",
     )
     evidence.count("configs", len(distinct))
-
-
-def _sample(case: Case) -> list[dict[str, Any]]:
-    drawn: list[dict[str, Any]] = []
-
-    @settings(
-        max_examples=_SAMPLES,
-        database=None,
-        deadline=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(unchecked_kwargs(case.architecture))
-    def collect(kwargs: dict[str, Any]) -> None:
-        drawn.append(kwargs)
-
-    collect()
-    return drawn
 
 
 @law("A02", "the simplest example is small", level=0, needs=["A01"], scope=Scope.ONCE)

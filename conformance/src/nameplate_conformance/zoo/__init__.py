@@ -8,17 +8,22 @@ from nameplate_conformance.zoo.broken_config_parts import PART_MUTANTS
 from nameplate_conformance.zoo.broken_configs import CONFIG_MUTANTS
 from nameplate_conformance.zoo.broken_harness import HARNESS_MUTANTS
 from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
+from nameplate_conformance.zoo.broken_outputs import OUTPUT_MUTANTS
 from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS
 from nameplate_conformance.zoo.broken_registry import REGISTRY_MUTANTS
+from nameplate_conformance.zoo.broken_training import TRAINING_MUTANTS
 from nameplate_conformance.zoo.reference import Mutant as Mutant
 from nameplate_conformance.zoo.reference import reference as reference
+from nameplate_conformance.zoo.relatives import relatives as relatives
 
 MUTANTS: tuple[Mutant, ...] = (
     *HARNESS_MUTANTS,
     *CONFIG_MUTANTS,
     *PART_MUTANTS,
     *MODULE_MUTANTS,
+    *OUTPUT_MUTANTS,
     *PERSISTENCE_MUTANTS,
     *REGISTRY_MUTANTS,
+    *TRAINING_MUTANTS,
 )
 """Every mutant of the zoo."""

@@ -1,6 +1,7 @@
 """Mutants of level 2: modules that are no function of their config and seed."""
 
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,102 @@ def _tensors_in_a_list() -> Architecture:
     return of(ListingModel)
 
 
+def _shared_between_models() -> Architecture:
+    gate = nn.Parameter(torch.ones(1))
+
+    class FamilyModel(ZooModel):
+        def __init__(self, config: ZooConfig) -> None:
+            super().__init__(config)
+            self.gate = gate
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"y": super().forward(x)["y"] * self.gate}
+
+    return of(FamilyModel)
+
+
+def _tied_by_chance() -> Architecture:
+    built = count()
+
+    class MoodyModel(ZooModel):
+        def __init__(self, config: ZooConfig) -> None:
+            super().__init__(config)
+            self.inner, self.outer = (nn.Parameter(torch.ones(config.width)) for _ in range(2))
+            if next(built) % 2:
+                self.outer = self.inner
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"y": super().forward(x * self.inner)["y"] * self.outer}
+
+    return of(MoodyModel)
+
+
+def _declares_a_tie_it_lacks() -> Architecture:
+    class LooseModel(ZooModel):
+        _tied_weights_keys = ("decoder.weight",)
+
+        def __init__(self, config: ZooConfig) -> None:
+            super().__init__(config)
+            self.decoder = nn.Linear(config.width, config.width)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"y": self.decoder(super().forward(x)["y"])}
+
+    return of(LooseModel)
+
+
+def _uninitialised_buffer() -> Architecture:
+    class QueueModel(ZooModel):
+        def __init__(self, config: ZooConfig) -> None:
+            super().__init__(config)
+            self.register_buffer("queue", torch.empty(4, config.width))
+
+    return of(QueueModel)
+
+
+def _missing_means_zero() -> Architecture:
+    class ZeroingModel(ZooModel):
+        @classmethod
+        def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
+            model = super().from_pretrained(source, **kwargs)
+            state = model.state_dict(keep_vars=True)
+            with torch.no_grad():
+                for name in model.load_report.missing:
+                    state[name].zero_()
+            return model
+
+    return of(ZeroingModel)
+
+
+def _table_for_tests_only() -> Architecture:
+    class ShortModel(ZooModel):
+        def __init__(self, config: ZooConfig) -> None:
+            super().__init__(config)
+            self.register_buffer("positions", torch.arange(4.0))
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return super().forward(x + self.get_buffer("positions")[: self.config.width])
+
+    return of(ShortModel)
+
+
+def _dead_field() -> Architecture:
+    class ForgetfulModel(ZooModel):
+        def blocks(self, config: ZooConfig) -> list[nn.Module]:
+            layers = [nn.Linear(config.width, config.width) for _ in range(config.depth)]
+            return [module for layer in layers for module in (layer, nn.ReLU() if config.act == "relu" else nn.Tanh())]
+
+    return of(ForgetfulModel)
+
+
+def _passive_field_counts() -> Architecture:
+    class ScaledModel(ZooModel):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"y": super().forward(x)["y"] * sum(self.config.scales)}
+
+    return of(ScaledModel)
+
+
 def _escapes_meta() -> Architecture:
     class HostModel(ZooModel):
         def __init__(self, config: ZooConfig) -> None:
@@ -132,6 +229,14 @@ MODULE_MUTANTS = (
     Mutant("NoiseInEvaluation", "M05", "the answer depends on the seed", _noise_in_evaluation),
     Mutant("PlainTensor", "M06", "a tensor is a plain attribute", _plain_tensor),
     Mutant("TensorsInAList", "M06", "parameters are kept in a Python list", _tensors_in_a_list),
+    Mutant("SharedBetweenModels", "M07", "all models share one parameter", _shared_between_models),
+    Mutant("TiedByChance", "M07", "every second model has a tie", _tied_by_chance),
+    Mutant("DeclaresATieItLacks", "M07", "a declared tie was never tied", _declares_a_tie_it_lacks),
+    Mutant("UninitialisedBuffer", "M09", "a buffer is built by torch.empty and never filled", _uninitialised_buffer),
+    Mutant("MissingMeansZero", "M09", "what the file lacks is zero after a load", _missing_means_zero),
+    Mutant("TableForTestsOnly", "M11", "a table is too short for the default config", _table_for_tests_only),
+    Mutant("DeadField", "M12", "a field is not handed on", _dead_field),
+    Mutant("PassiveFieldCounts", "M12", "a field that is declared passive changes the answer", _passive_field_counts),
     Mutant("EscapesMeta", "M08", "a buffer is always built on the host", _escapes_meta),
     Mutant("ReadsItsWeights", "M08", "the constructor reads a value out of its own weights", _reads_its_weights),
 )

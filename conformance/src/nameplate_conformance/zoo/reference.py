@@ -9,8 +9,8 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from nameplate_config import PreTrainedConfig, Tiny
-from nameplate_conformance.architecture import Architecture
+from nameplate_config import PreTrainedConfig, Tiny, fields
+from nameplate_conformance.architecture import Architecture, Tags
 from nameplate_model import PreTrainedModel
 
 
@@ -78,16 +78,24 @@ class ZooModel(PreTrainedModel):
         return {"x": torch.rand(2, self.config.width, generator=torch.Generator().manual_seed(0))}
 
 
+_READ = frozenset({"width", "depth", "act", "bias", "dropout", "num_labels"})
+"""The fields that models of the zoo read; the others are there for laws about configs."""
+
+
 def reference() -> Architecture:
     """Return the architecture that breaks no law."""
-    return Architecture(config=ZooConfig, models={"AutoModel": ZooModel}, name="zoo-reference")
+    return of(ZooModel, name="zoo-reference")
 
 
-def of(model: type[PreTrainedModel] = ZooModel, config: type[PreTrainedConfig] | None = None) -> Architecture:
+def of(
+    model: type[PreTrainedModel] = ZooModel, config: type[PreTrainedConfig] | None = None, *, name: str = ""
+) -> Architecture:
     """Return an architecture of a model class and its config class."""
     chosen = config or model.config_class
     assert chosen is not None
-    return Architecture(config=chosen, models={"AutoModel": model}, name=model.__name__)
+    passive = tuple(sorted({each.name for each in fields(chosen)} - _READ))
+    tags = Tags(passive_fields=passive)
+    return Architecture(config=chosen, models={"AutoModel": model}, tags=tags, name=name or model.__name__)
 
 
 def with_config(config: type[PreTrainedConfig]) -> Architecture:

@@ -12,6 +12,9 @@ from nameplate_config._inspection import given_fields as given_fields
 from nameplate_config._inspection import refuse_unknown_fields as refuse_unknown_fields
 from nameplate_config._migrations import migrates as migrates
 from nameplate_config._nested import dispatch_configs as dispatch_configs
+from nameplate_config._publish import check_options as check_publish_options
+from nameplate_config._publish import model_card as model_card
+from nameplate_config._publish import publish as publish
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
 from nameplate_config._source import Source as Source
 from nameplate_config._source import open_source as open_source
@@ -52,12 +55,15 @@ __all__ = [
     "UnknownOptionError",
     "UnsafePathError",
     "argument_names",
+    "check_publish_options",
     "config_from_values",
     "dispatch_configs",
     "fields",
     "given_fields",
     "migrates",
+    "model_card",
     "open_source",
+    "publish",
     "read_config_values",
     "refuse_unknown_fields",
     "register_codec",

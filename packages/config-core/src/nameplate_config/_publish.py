@@ -3,24 +3,43 @@
 Like `_source`, this module imports huggingface_hub, and only when something is published.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Unpack
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nameplate_config._source import hub_error
 from nameplate_config.errors import SourceNotFoundError, UnknownOptionError
 from nameplate_config.typing import PublishOptions
 from nameplate_config.wording import did_you_mean, sentences, shown
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _OPTIONS = frozenset(PublishOptions.__annotations__)
 
 
-def publish(repository: str, files: Mapping[str, bytes], message: str, **options: Unpack[PublishOptions]) -> str:
+def publish(
+    repository: str,
+    files: Mapping[str, bytes | Path],
+    message: str,
+    once: Mapping[str, bytes] = _NOTHING,
+    instead_of: str = "",
+    /,
+    **options: Unpack[PublishOptions],
+) -> str:
     """Put files into a repository of models in one commit; a reader sees none of them or all.
 
     Args:
         repository: Its id, created if there is none.
-        files: The bytes of each file by its path in the repository.
+        files: The bytes of each file by its path in the repository, or where it lies. Such a file is read from
+            the disk piece by piece, and large ones are stored as the Hub stores them.
         message: What the commit says if the options do not.
+        once: Files that are added only if the repository has none of that name, such as a card that its owners edit.
+        instead_of: A regular expression. What it matches in the repository, and is not put into it, is removed.
         **options: See `PublishOptions`.
 
     Returns:
@@ -40,16 +59,53 @@ def publish(repository: str, files: Mapping[str, bytes], message: str, **options
         created = hub.create_repo(repository, private=options.get("private"), exist_ok=True)
         if revision is not None and not revision.startswith("refs/"):  # those of pull requests are there already
             hub.create_branch(created.repo_id, branch=revision, exist_ok=True)
+        parent, there = _look(hub, created.repo_id, revision) if once or instead_of else (None, frozenset())
+        added = {**{path: data for path, data in once.items() if path not in there}, **files}
+        gone = sorted(path for path in there - added.keys() if instead_of and re.fullmatch(instead_of, path))
         commit = hub.create_commit(
             created.repo_id,
-            operations=[huggingface_hub.CommitOperationAdd(path, data) for path, data in files.items()],
+            operations=[
+                *(huggingface_hub.CommitOperationAdd(path, data) for path, data in added.items()),
+                *(huggingface_hub.CommitOperationDelete(path, is_folder=False) for path in gone),
+            ],
             commit_message=options.get("commit_message") or message,
             revision=revision,
             create_pr=options.get("create_pr", False),
+            parent_commit=parent,
         )
     except Exception as error:
         raise _refusal(repository, revision or "main", error) from error
     return str(commit.commit_url)
+
+
+def _look(hub: "HfApi", name: str, revision: str | None) -> tuple[str | None, AbstractSet[str]]:
+    """Return the commit that a branch points to, and the paths of its files."""
+    info = hub.model_info(name, revision=revision)
+    return info.sha, {each.rfilename for each in info.siblings or ()}
+
+
+def model_card(text: str, **data: Any) -> bytes:
+    """Return the bytes of a `README.md` that the Hub shows as the card of a model.
+
+    Args:
+        text: What it says, in Markdown.
+        **data: What the Hub makes of it, see `huggingface_hub.ModelCardData`.
+
+    Example:
+        >>> print(model_card("# A model", library_name="nameplate", tags=["resnet"]).decode())
+        ---
+        library_name: nameplate
+        tags:
+        - resnet
+        ---
+        <BLANKLINE>
+        # A model
+        <BLANKLINE>
+    """
+    import huggingface_hub  # noqa: PLC0415 - as above
+
+    card = huggingface_hub.ModelCard(f"---\n{huggingface_hub.ModelCardData(**data).to_yaml()}\n---\n\n{text}\n")
+    return str(card).encode()
 
 
 def check_options(options: Iterable[str]) -> None:

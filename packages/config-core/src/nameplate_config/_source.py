@@ -69,6 +69,17 @@ class Source:
             return path if os.path.lexists(path) else None
         return _download(self, filename)
 
+    def table(self, filename: str) -> tuple[dict[str, Any], int] | None:
+        """Return the parsed header of a safetensors file in a repository, and the file's size in bytes.
+
+        Only the header is transferred. None if the repository does not have the file.
+
+        Raises:
+            UnsafePathError: If the name is no plain file name.
+            HubError: If the Hub cannot be asked.
+        """
+        return _remote_table(self, filename)
+
     def path(self, filename: str) -> Path:
         """Return the local path of a file that must be there.
 
@@ -232,6 +243,29 @@ def _download(source: Source, filename: str) -> Path | None:
         raise _not_cached(source.where(filename)) from error
     except Exception as error:
         raise hub_error(source.name, source.commit or "main", error) from error
+
+
+def _remote_table(source: Source, filename: str) -> tuple[dict[str, Any], int] | None:
+    import huggingface_hub  # noqa: PLC0415 - only when a repository is named
+    from huggingface_hub.errors import RemoteEntryNotFoundError  # noqa: PLC0415
+
+    options = source.options or {}
+    path = "/".join(filter(None, [options.get("subfolder", ""), member(Path(), filename).name]))
+    repository, token = cast("str", source.repository), options.get("token")
+    hub = huggingface_hub.HfApi(token=token)
+    try:
+        url = huggingface_hub.hf_hub_url(repository, path, revision=source.commit, endpoint=hub.endpoint)
+        size = huggingface_hub.get_hf_file_metadata(url, token=token).size
+        found = hub.parse_safetensors_file_metadata(repository, path, revision=source.commit)
+    except RemoteEntryNotFoundError:
+        return None
+    except Exception as error:
+        raise hub_error(source.name, source.commit or "main", error) from error
+    tensors = {
+        name: {"dtype": each.dtype, "shape": list(each.shape), "data_offsets": list(each.data_offsets)}
+        for name, each in found.tensors.items()
+    }
+    return {"__metadata__": found.metadata, **tensors}, size or 0
 
 
 def _is_offline(source: Source) -> bool:

@@ -1,22 +1,28 @@
-"""Safe access to the files of one checkpoint folder: read within a budget, replace in one step, stay inside.
+"""Safe access to the files of one checkpoint folder: read within a budget, replace in one step, stay inside, take turns.
 
 The only place in the family that opens a checkpoint file for reading its bytes, or writes one. Knows nothing
 of what the bytes mean.
 """
 
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
-from typing import IO
+from typing import IO, Self
 
 from nameplate_config.errors import NameplateError, SourceNotFoundError, UnsafePathError
 from nameplate_config.wording import listed, sentences, shown
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 Buffer = bytes | bytearray | memoryview
-"""What `replace_file` writes; nothing is copied on the way."""
+"""What a `Draft` takes; nothing is copied on the way."""
 
 _LONGEST_WRITE = 1 << 30
 """Linux writes at most 2 GiB - 4 KiB in one call; one GiB at a time stays clear of it everywhere."""
@@ -99,30 +105,139 @@ def make_folder(folder: Path) -> None:
         raise UnsafePathError(message) from error
 
 
+class Draft:
+    """A file that is being written, invisible beside those of its folder until it takes its name.
+
+    Used as a context, it removes itself unless it was published. Permissions follow the umask.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, Draft(Path(folder), "note") as draft:
+        ...     draft.write(b"0ld news")
+        ...     draft.write_at(0, b"O")
+        ...     draft.finish()
+        ...     draft.publish(Path(folder, "note"))
+        ...     Path(folder, "note").read_text()
+        'Old news'
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Create an empty file in *folder*, called after *name* in a way that `is_draft` knows."""
+        self._path = folder / f".{name}.{secrets.token_hex(6)}.tmp"
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        self._exists = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def write(self, chunk: Buffer) -> None:
+        """Add bytes at the end."""
+        rest = memoryview(chunk).cast("B")
+        while rest:
+            rest = rest[os.write(self._descriptor, rest[:_LONGEST_WRITE]) :]
+
+    def write_at(self, offset: int, chunk: Buffer) -> None:
+        """Write bytes over others; the end stays where it is."""
+        if not hasattr(os, "pwrite"):  # Windows
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            self.write(chunk)
+            os.lseek(self._descriptor, 0, os.SEEK_END)
+            return
+        rest = memoryview(chunk).cast("B")
+        while rest:
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def flush(self) -> None:
+        """Bring to the disk what has been written."""
+        os.fsync(self._descriptor)
+
+    def finish(self) -> None:
+        """Bring everything to the disk and close the file."""
+        self.flush()
+        self._close()
+
+    def publish(self, path: Path) -> None:
+        """Give the finished file its name in one step; the folder is not yet flushed."""
+        os.replace(self._path, path)  # noqa: PTH105 - the calls of `os` are what tests of crashes count
+        self._exists = False
+
+    def discard(self) -> None:
+        """Close the file, and remove it unless it was published."""
+        with suppress(OSError):
+            self._close()
+        if self._exists:
+            self._exists = False
+            with suppress(OSError):
+                os.unlink(self._path)  # noqa: PTH108 - as above
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+_DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
+
+
+def drafted_name(name: str) -> str | None:
+    """Return what the draft of the name *name* is called after, or None if it is no draft.
+
+    Example:
+        >>> drafted_name(".config.json.0123456789ab.tmp"), drafted_name("config.json")
+        ('config.json', None)
+    """
+    found = _DRAFT.fullmatch(name)
+    return found and found[1]
+
+
 def replace_file(path: Path, chunks: Iterable[Buffer]) -> None:
     """Write a file so that a reader, a crash or a power loss sees the old content or the new, never a mix.
 
-    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed over
-    *path*; the folder is flushed last. Permissions follow the umask. A failure removes the temporary file.
+    The bytes go to a draft in the same folder, which is flushed to the disk and then renamed over *path*; the
+    folder is flushed last. Permissions follow the umask. A failure removes the draft.
 
     Raises:
         OSError: Whatever the system reports: no space, no permission. The old file is untouched.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            for chunk in chunks:
-                _write_all(descriptor, chunk)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        draft.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink()
-        raise
+    with Draft(path.parent, path.name) as draft:
+        for chunk in chunks:
+            draft.write(chunk)
+        draft.finish()
+        draft.publish(path)
     flush_folder(path.parent)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Keep others that ask for this lock out of a folder, processes and threads alike; wait until they are done.
+
+    Yields:
+        Whether the folder is locked: not every system and file system can do that.
+
+    Raises:
+        OSError: If the folder cannot be opened.
+    """
+    if fcntl is None:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held = True
+        except OSError:
+            held = False
+        try:
+            yield held
+        finally:
+            if held:  # closing is not enough: a process that was forked meanwhile has the descriptor too
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
 
 
 def flush_folder(folder: Path) -> None:
@@ -134,12 +249,6 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, chunk: Buffer) -> None:
-    rest = memoryview(chunk).cast("B")
-    while rest:
-        rest = rest[os.write(descriptor, rest[:_LONGEST_WRITE]) :]
 
 
 def _absent(path: Path) -> str:

@@ -81,14 +81,22 @@ def parse_object(
 def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
     text = _decoded(data)
     marks = data.translate(None, _NO_MARKS)  # one look at the whole file, and the rest of the questions at little
-    _check_amount(text, marks, budget)
+    if not _surely_within(marks, budget):
+        _check_amount(text, budget)
     # Hooks cost as much as parsing, so each is set only where there may be something for it to find.
     long_integers = _TOO_LONG in marks.translate(_ZEROS)
     try:
         root = _reader(budget.keys, long_integers=long_integers, objects=False).decode(text)
-        if _count_of_keys(root, budget.keys) != marks.count(b":"):  # a key may stand twice, unless texts have colons
+        keys, depth = _extent(root, budget.keys)
+        if depth > DEEPEST:
+            _check_amount(text, budget)
+        if keys != marks.count(b":"):  # a key may stand twice, unless texts have colons
             root = _reader(budget.keys, long_integers=long_integers, objects=True).decode(text)
+    except RecursionError:
+        _check_amount(text, budget)
+        raise
     except json.JSONDecodeError as problem:
+        _check_amount(text, budget)  # what nests without end is called so, even if it ends in the middle
         message = f"is not valid JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}"
         raise _RefusedError(message, "syntax") from problem
     except _LiteralError as problem:
@@ -123,7 +131,8 @@ def readable_text(value: dict[str, Any], *, where: str) -> str:
     """
     try:
         text = canonical_text(value)
-        _check_amount(text, text.encode().translate(None, _NO_MARKS), CONFIG_BUDGET)
+        if not _surely_within(text.encode().translate(None, _NO_MARKS), CONFIG_BUDGET):
+            _check_amount(text, CONFIG_BUDGET)
     except _RefusedError as problem:
         message = f"{where} {problem}."
         raise ConfigFileError(message, code=problem.code) from None
@@ -239,22 +248,24 @@ def _reader(most_keys: int, *, long_integers: bool, objects: bool) -> _Reader:
     return _Reader(most_keys, long_integers=long_integers, objects=objects)
 
 
-def _count_of_keys(root: Any, most_keys: int) -> int:
-    """Return the number of keys in all objects; each stood before one colon of the text."""
-    count, waiting = 0, [root]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            count += len(value)
-            if len(value) > most_keys:
-                message = _too_many_keys(len(value), most_keys)
-                raise _RefusedError(message, "too-many-keys")
-            value = value.values()
-        elif not isinstance(value, list):
-            continue
-        if not _CONTAINERS.isdisjoint(map(type, value)):
-            waiting += (each for each in value if type(each) in _CONTAINERS)
-    return count
+def _extent(root: Any, most_keys: int) -> tuple[int, int]:
+    """Return the number of keys in all objects, each of which stood before one colon of the text, and the depth."""
+    keys, depth, level = 0, 0, [root] if type(root) in _CONTAINERS else []
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for value in level:
+            items = value
+            if type(value) is dict:
+                keys += len(value)
+                if len(value) > most_keys:
+                    message = _too_many_keys(len(value), most_keys)
+                    raise _RefusedError(message, "too-many-keys")
+                items = value.values()
+            if not _CONTAINERS.isdisjoint(map(type, items)):
+                below += (each for each in items if type(each) in _CONTAINERS)
+        level = below
+    return keys, depth
 
 
 def _too_many_keys(found: int, limit: int) -> str:
@@ -272,11 +283,14 @@ def _decoded(data: bytes) -> str:
         raise _RefusedError(message, "not-utf-8") from error
 
 
-def _check_amount(text: str, marks: bytes, budget: Budget) -> None:
+def _surely_within(marks: bytes, budget: Budget) -> bool:
+    """Whether a file holds no more than the budget, even if every bracket and comma inside of its texts counted."""
+    objects = marks.count(b"{")
+    return objects <= budget.objects and objects + marks.count(b"[") + marks.count(b",") <= budget.values
+
+
+def _check_amount(text: str, budget: Budget) -> None:
     """Count brackets and commas before parsing: the parser itself recurses, and builds whatever it reads."""
-    opening = marks.count(b"[") + marks.count(b"{")
-    if opening <= DEEPEST and opening + marks.count(b",") <= budget.values:  # those inside of texts included
-        return
     depth = values = objects = 0
     for match in _MARK_OR_TEXT.finditer(text):
         mark = text[match.start()]

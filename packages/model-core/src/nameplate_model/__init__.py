@@ -1,13 +1,18 @@
 """Save and load any torch module: no weight lost, invented or torn."""
 
-from nameplate_model._model import LOAD_OPTIONS as LOAD_OPTIONS
+from nameplate_model._into import load_weights as load_weights
 from nameplate_model._model import PreTrainedModel as PreTrainedModel
+from nameplate_model._names import migrates_state as migrates_state
+from nameplate_model._parts import read_tensors as read_tensors
+from nameplate_model._plan import LoadPlan as LoadPlan
 from nameplate_model._report import LoadReport as LoadReport
 from nameplate_model._report import Mismatch as Mismatch
+from nameplate_model._request import LOAD_OPTIONS as LOAD_OPTIONS
 from nameplate_model.errors import AmbiguousCheckpointError as AmbiguousCheckpointError
 from nameplate_model.errors import CheckpointError as CheckpointError
 from nameplate_model.errors import CorruptFileError as CorruptFileError
 from nameplate_model.errors import MismatchError as MismatchError
+from nameplate_model.errors import NotCheckpointableError as NotCheckpointableError
 from nameplate_model.errors import SaveError as SaveError
 from nameplate_model.errors import ShardError as ShardError
 
@@ -16,12 +21,17 @@ __all__ = [
     "AmbiguousCheckpointError",
     "CheckpointError",
     "CorruptFileError",
+    "LoadPlan",
     "LoadReport",
     "Mismatch",
     "MismatchError",
+    "NotCheckpointableError",
     "PreTrainedModel",
     "SaveError",
     "ShardError",
+    "load_weights",
+    "migrates_state",
+    "read_tensors",
 ]
 
 

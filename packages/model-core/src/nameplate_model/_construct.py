@@ -14,12 +14,15 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
+
+from nameplate_model._state import modules_of
 
 _WRITERS = frozenset(
     {"add_", "bernoulli_", "cauchy_", "clamp_", "clamp_max_", "clamp_min_", "copy_", "div_", "erfinv_"}
@@ -34,7 +37,11 @@ _DRAWERS = frozenset(
 )
 """Functions that draw from the random state, without the underscore of those that write in place."""
 
-_REGISTERED = frozenset({"_parameters", "_buffers", "_modules"})
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""What torch itself keeps in each module: registered tensors, which loading replaces, and hooks."""
+
+_CANNOT_HOLD = frozenset({bool, bytes, complex, float, int, str, type, type(None)})
+"""Types of attributes that hold no tensor; those of most attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +109,20 @@ class _Build:
 
     def metadata_of(self, parameter: nn.Parameter) -> nn.Parameter:
         """Return the metadata-only twin of a parameter, the same one each time."""
-        if parameter.is_meta:
-            return parameter
+        with torch._C.DisableTorchFunction():  # noqa: SLF001 - as below
+            if parameter.is_meta:
+                return parameter
         if type(parameter) is not nn.Parameter:
             message = f"a {type(parameter).__name__} cannot be built as metadata"
             raise TypeError(message)
-        seen, twin = self._known.get(id(parameter), (None, None))
-        if seen is not None and seen() is parameter and twin is not None:
-            return twin
-        empty = torch.empty_like(parameter, device="meta")
-        twin = nn.Parameter(empty, requires_grad=parameter.requires_grad)
-        twin.__dict__.update(parameter.__dict__)
+        known = self._known.get(id(parameter))
+        if known is not None and known[0]() is parameter:
+            return known[1]
+        with torch._C.DisableTorchFunction():  # noqa: SLF001 - what is asked here concerns no function mode
+            empty = torch.empty_like(parameter, device="meta")
+            twin = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        if parameter.__dict__:
+            twin.__dict__.update(parameter.__dict__)
         self._known[id(parameter)] = (weakref.ref(parameter), twin)
         return twin
 
@@ -139,20 +149,22 @@ class _SkipWriters(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init passes it
-        if isinstance(target, torch.Tensor) and target.is_meta and _only_writes(func):
-            return target
-        self._build.drew |= _may_draw(func)
+        writes, draws = _nature(func)
+        if writes:
+            target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init passes it
+            if isinstance(target, torch.Tensor) and target.is_meta:
+                return target
+        self._build.drew |= draws
         return func(*args, **(kwargs or {}))
 
 
-def _only_writes(func: Callable[..., Any]) -> bool:
+@lru_cache(maxsize=512)
+def _nature(func: Callable[..., Any]) -> tuple[bool, bool]:
+    """Return whether a function only writes into its first argument, and whether it may draw random numbers."""
     name = getattr(func, "__name__", "")
-    return name in _WRITERS or (name.endswith("_") and getattr(func, "__module__", "") == "torch.nn.init")
-
-
-def _may_draw(func: Callable[..., Any]) -> bool:
-    return getattr(func, "__name__", "").rstrip("_") in _DRAWERS or getattr(func, "__module__", "") == "torch.nn.init"
+    initialises = getattr(func, "__module__", "") == "torch.nn.init"
+    writes = name in _WRITERS or (name.endswith("_") and initialises)
+    return writes, initialises or name.rstrip("_") in _DRAWERS
 
 
 @contextmanager
@@ -188,17 +200,18 @@ def _random_state_kept(build: _Build) -> Iterator[None]:
 
 def _stray_metadata(model: nn.Module) -> Iterator[str]:
     """Yield what holds metadata that loading would not replace."""
-    for prefix, module in model.named_modules():
-        dot = f"{prefix}." if prefix else ""
+    for prefix, module in modules_of(model):
         for name in module._non_persistent_buffers_set:  # noqa: SLF001 - torch has no public way to ask
             buffer = module._buffers.get(name)  # noqa: SLF001
             if buffer is not None and buffer.is_meta:
-                yield f"the non-persistent buffer {dot}{name} is computed from parameters"
+                yield f"the non-persistent buffer {prefix}{name} is computed from parameters"
         if isinstance(module, nn.RNNBase):  # notices by itself that its parameters were replaced
             continue
-        for name, value in vars(module).items():
-            if name not in _REGISTERED and any(tensor.is_meta for tensor in _tensors_in(value)):
-                yield f"the attribute {dot}{name} is computed from parameters, or holds one"
+        attributes = vars(module)
+        for name in attributes.keys() - _OF_EVERY_MODULE:
+            value = attributes[name]
+            if type(value) not in _CANNOT_HOLD and any(tensor.is_meta for tensor in _tensors_in(value)):
+                yield f"the attribute {prefix}{name} is computed from parameters, or holds one"
 
 
 def _tensors_in(value: object) -> Iterator[torch.Tensor]:

@@ -5,87 +5,66 @@ policy whether the difference is allowed, and only then puts tensors into their 
 back, or one error that names every key.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
-from nameplate_config.wording import sentences
 from nameplate_model._construct import Skeleton, build_skeleton, undeferred
+from nameplate_model._device_map import spread
+from nameplate_model._dispatch import dispatch
+from nameplate_model._files import Held, Stored
+from nameplate_model._names import Naming, renamed, with_body
 from nameplate_model._own_way import offer
+from nameplate_model._placement import Placement
+from nameplate_model._policy import Policy, refusal
+from nameplate_model._reading import Want, fetch
 from nameplate_model._report import LoadReport, Mismatch, Verdict
-from nameplate_model._state import Slot, adopt, difference, discord, loads_plainly, refill, slots, twins_of
-from nameplate_model._weights import ALIGNMENT, Weights
-from nameplate_model.errors import MismatchError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """Which differences between the keys of a file and those of a model are allowed.
-
-    Attributes:
-        strict: Whether any difference is an error that the other fields do not allow.
-        allow_missing: Patterns, as in a shell, of keys that the file may lack; a text is one pattern.
-        allow_unexpected: Patterns of keys that the file may have on top.
-        ignore_mismatched_sizes: Whether a tensor of another shape counts as missing.
-        head_prefixes: Beginnings of keys that a body ↔ head transfer may add or drop; empty if this is none.
-    """
-
-    strict: bool = True
-    allow_missing: Sequence[str] | str = ()
-    allow_unexpected: Sequence[str] | str = ()
-    ignore_mismatched_sizes: bool = False
-    head_prefixes: Sequence[str] = ()
-
-    def transfers(self, key: str) -> bool:
-        """Whether a declared body ↔ head transfer explains that *key* is on one side only."""
-        return any(key.startswith(prefix) for prefix in self.head_prefixes)
-
-    def refuses(self, report: LoadReport) -> bool:
-        """Whether the difference that a report describes is an error."""
-        if report.mismatched and not self.ignore_mismatched_sizes:
-            return True
-        if not self.strict:
-            return False
-        missing = [key for key in report.missing if not self._allowed(key, self.allow_missing)]
-        unexpected = [key for key in report.unexpected if not self._allowed(key, self.allow_unexpected)]
-        return bool(missing or unexpected)
-
-    def _allowed(self, key: str, patterns: Sequence[str] | str) -> bool:
-        each = [patterns] if isinstance(patterns, str) else patterns
-        return self.transfers(key) or any(fnmatchcase(key, pattern) for pattern in each)
+from nameplate_model._state import (
+    Slot,
+    adopt,
+    difference,
+    discord,
+    every_slot,
+    loads_plainly,
+    refill,
+    slots,
+    twins_of,
+)
+from nameplate_model._views import ViewGroup, overlap_again, overlapping
+from nameplate_model._weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """The device and dtype that the loaded tensors get; None keeps what the file and the constructor say."""
+class Loading:
+    """How a checkpoint is loaded.
 
-    device: torch.device
-    dtype: torch.dtype | None = None
+    Attributes:
+        source: How the caller called the checkpoint.
+        policy: Which differences are allowed.
+        placement: Where the tensors go.
+        naming: How the names of the file become those of the model.
+        verify: Whether every byte is compared with its checksum first.
+        spread: Whether the model is to be spread over the devices that there are.
+    """
 
-    def place(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the tensor on the device, cast if it is a floating one; the same tensor if nothing changes."""
-        cast = self.dtype if self.dtype is not None and tensor.is_floating_point() else None
-        placed = tensor.to(self.device, cast)
-        return tensor.clone() if placed is tensor and tensor.data_ptr() % ALIGNMENT else placed
+    source: str
+    policy: Policy
+    placement: Placement
+    naming: Naming
+    verify: bool = False
+    spread: bool = False
 
 
 @undeferred()
-def load(
-    build: Callable[[], nn.Module], weights: Weights, policy: Policy, placement: Placement, source: str
-) -> tuple[nn.Module, LoadReport]:
+def load(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> tuple[nn.Module, LoadReport]:
     """Build a model and fill it with the tensors of a checkpoint.
 
     Args:
         build: Constructs the model; may run twice.
-        weights: The opened checkpoint.
-        policy: Which differences are allowed.
-        placement: Where the tensors go.
-        source: How the caller called the checkpoint.
+        weights: The opened checkpoint; closed afterwards.
+        loading: How.
 
     Returns:
         The model, in the mode that the constructor left it in, and the verdict on every key.
@@ -94,86 +73,129 @@ def load(
         MismatchError: If keys or shapes differ in a way that the policy does not allow.
         CheckpointError: If a tensor cannot be read, or the model refuses it in its own way.
     """
-    skeleton = build_skeleton(build)
-    road = _PlainRoad(weights, placement) if loads_plainly(skeleton.model) else _OwnRoad(weights, placement)
-    with torch.no_grad():
-        verdict = road.judge(skeleton)
-    report = _report(skeleton, verdict, policy, source)
-    if policy.refuses(report):
-        raise _refusal(report, weights.where)
-    if (report.missing or report.mismatched) and skeleton.built_for_real is None:
+    try:
+        if loading.verify:
+            weights.verify()
+        skeleton = build_skeleton(build)
+        weights = fitting(weights, skeleton.model, loading, plan=False)
+        placement = placed_on(skeleton.model, loading)
+        with torch.no_grad():
+            return _fill(build, skeleton, weights, replace(loading, placement=placement))
+    finally:
+        weights.close()
+
+
+def fitting(weights: Weights, model: nn.Module, loading: Loading, *, plan: bool) -> Weights:
+    """Return the weights under the names of a model."""
+    weights = renamed(weights, loading.naming, plan=plan)
+    if loading.naming.body:
+        weights = with_body(weights, [slot.key for slot in slots(model)], loading.naming.body)
+    return weights
+
+
+def placed_on(model: nn.Module, loading: Loading) -> Placement:
+    """Return where the tensors of a model go, now that there is one to be spread over devices."""
+    return spread(model, loading.placement) if loading.spread else loading.placement
+
+
+def _fill(
+    build: Callable[[], nn.Module], skeleton: Skeleton, weights: Weights, loading: Loading
+) -> tuple[nn.Module, LoadReport]:
+    placement = loading.placement
+    road = (PlainRoad if loads_plainly(skeleton.model) else _OwnRoad)(weights, placement)
+    groups = overlapping(every_slot(skeleton.model))
+    verdict = road.judge(skeleton)
+    names = weights.renamed.items()
+    report = loading.policy.report(type(skeleton.model).__name__, loading.source, verdict, list(names))
+    report = replace(report, built_for_real=skeleton.built_for_real)
+    if loading.policy.refuses(report):
+        raise refusal(report, weights.where)
+    if (verdict.missing or verdict.mismatched) and skeleton.built_for_real is None:
         skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
-    with torch.no_grad():
-        road.fill(skeleton, verdict)
+    road.fill(skeleton, verdict)
+    if not placement.changes_nothing or torch.get_default_device().type != "cpu":
         _place_rest(skeleton.model, placement)
+    _overlap(skeleton, [*groups, *weights.views], set(verdict.loaded))
+    if placement.device_map:
+        dispatch(skeleton.model, {"": placement.device, **placement.device_map})
     return skeleton.model, report
 
 
-def _report(skeleton: Skeleton, verdict: Verdict, policy: Policy, source: str) -> LoadReport:
-    one_sided = sorted([*verdict.missing, *verdict.unexpected])
-    return LoadReport(
-        model=type(skeleton.model).__name__,
-        source=source,
-        loaded=tuple(sorted(verdict.loaded)),
-        missing=tuple(sorted(verdict.missing)),
-        unexpected=tuple(sorted(verdict.unexpected)),
-        mismatched=tuple(sorted(verdict.mismatched, key=lambda each: each.name)),
-        transferred=tuple(key for key in one_sided if policy.transfers(key)),
-        built_for_real=skeleton.built_for_real,
-    )
+def _overlap(skeleton: Skeleton, groups: list[ViewGroup], loaded: set[str]) -> None:
+    if groups:
+        places = {slot.key: slot for slot in (*every_slot(skeleton.model), *slots(skeleton.model))}
+        overlap_again(places, groups, loaded.__contains__, keep=skeleton.built_for_real is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class _PlainRoad:
+class PlainRoad:
     """For models whose modules take their tensors as they are: nothing is copied."""
 
     weights: Weights
     placement: Placement
 
-    def judge(self, skeleton: Skeleton) -> Verdict:
-        """Compare the model's keys with the file's, before any tensor is read."""
+    def judge(self, skeleton: Skeleton, *, values: bool = True) -> Verdict:
+        """Compare the model's keys with the file's, before any tensor is read.
+
+        Args:
+            skeleton: The model.
+            values: Whether tied names of which the file has several are compared by their bytes.
+        """
         loaded: list[str] = []
         missing: list[str] = []
         mismatched: list[Mismatch] = []
         places = list(slots(skeleton.model))
-        twins = twins_of(places)
+        twins, tensors = twins_of(places), self.weights.tensors
         for slot in places:
-            name = _name_in(self.weights, slot, twins)
+            name = slot.key if slot.key in tensors else None
+            if name is None or id(slot.tensor) in twins:
+                name = _name_in(self.weights, slot, twins)
             if name is None:
                 missing.append(slot.key)
                 continue
-            problem = difference(slot.tensor, self.weights.tensor(name)) or self._discord(slot.key, name)
+            problem = difference(slot.tensor, tensors[name])
+            if problem is None and values and slot.key != name and slot.key in tensors:
+                problem = discord(name, *self._values(name, slot.key))
             if problem is None:
                 loaded.append(slot.key)
             else:
                 mismatched.append(Mismatch(slot.key, *problem))
-        unexpected = set(self.weights.files) - {slot.key for slot in places}
+        unexpected = tensors.keys() - {slot.key for slot in places}
         return Verdict(loaded, missing, list(unexpected), mismatched)
-
-    def _discord(self, key: str, name: str) -> tuple[str, str] | None:
-        if key == name or key not in self.weights:
-            return None
-        return discord(name, self.weights.tensor(name), self.weights.tensor(key))
 
     def fill(self, skeleton: Skeleton, verdict: Verdict) -> None:
         """Put the file's tensors into their places; tied places get the same object."""
-        loaded = set(verdict.loaded)
         places = list(slots(skeleton.model))
-        twins = twins_of(places)
+        wanted = self._wanted(places, set(verdict.loaded))
+        tensors = dict(zip(wanted, fetch([want for want, _ in wanted.values()], self.placement.memory), strict=True))
         settle = adopt if skeleton.built_for_real is None else refill
-        placed: dict[str, torch.Tensor] = {}
-        settled: dict[tuple[str, bool, bool], torch.Tensor] = {}
+        settled: dict[tuple[object, ...], torch.Tensor] = {}
+        for pick, (_, places_of) in wanted.items():
+            for slot in places_of:
+                nature = pick, isinstance(slot.tensor, nn.Parameter), slot.tensor.requires_grad
+                new = settled.get(nature)
+                if new is None:
+                    new = settled[nature] = settle(slot, tensors[pick])
+                slot.put(new)
+
+    def _wanted(self, places: list[Slot], loaded: Collection[str]) -> dict[tuple[object, ...], tuple[Want, list[Slot]]]:
+        """Return what is wanted of the file, each once, with the places that get it."""
+        twins, tensors, placement = twins_of(places), self.weights.tensors, self.placement
+        wanted: dict[tuple[object, ...], tuple[Want, list[Slot]]] = {}
         for slot in places:
-            if loaded.isdisjoint(twins.get(id(slot.tensor), [slot.key])):
+            shared = twins.get(id(slot.tensor))
+            if slot.key not in loaded and (shared is None or not any(key in loaded for key in shared)):
                 continue
-            name = _name_in(self.weights, slot, twins)
+            name = slot.key if shared is None and slot.key in tensors else _name_in(self.weights, slot, twins)
             assert name is not None
-            if name not in placed:
-                placed[name] = self.placement.place(self.weights.tensor(name))
-            nature = name, isinstance(slot.tensor, nn.Parameter), slot.tensor.requires_grad
-            if nature not in settled:
-                settled[nature] = settle(slot, placed[name])
-            slot.put(settled[nature])
+            stored = tensors[name]
+            want = Want(stored, placement.device_of(slot.key), placement.dtype_of(slot.key, stored.dtype))
+            wanted.setdefault((name, *want[1:]), (want, []))[1].append(slot)
+        return wanted
+
+    def _values(self, *names: str) -> list[torch.Tensor]:
+        stored = (self.weights.tensors[name] for name in names)
+        return fetch([Want(each, torch.device("cpu"), each.dtype) for each in stored], self.placement.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +215,13 @@ class _OwnRoad:
             self._offer(skeleton, {each.name for each in verdict.mismatched})
 
     def _offer(self, skeleton: Skeleton, refused: Collection[str]) -> Verdict:
-        names = [name for name in self.weights.files if name not in refused]
-        tensors = {name: self.placement.place(self.weights.tensor(name)) for name in names}
+        names = [name for name in self.weights.tensors if name not in refused]
+        wants = [self._want(name, self.weights.tensors[name]) for name in names]
+        tensors = dict(zip(names, fetch(wants, self.placement.memory), strict=True))
         return offer(skeleton.model, tensors, self.weights, in_place=skeleton.built_for_real is not None)
+
+    def _want(self, name: str, stored: Stored | Held) -> Want:
+        return Want(stored, self.placement.device_of(name), self.placement.dtype_of(name, stored.dtype))
 
 
 def _name_in(weights: Weights, slot: Slot, twins: dict[int, list[str]]) -> str | None:
@@ -208,29 +234,11 @@ def _name_in(weights: Weights, slot: Slot, twins: dict[int, list[str]]) -> str |
 def _place_rest(model: nn.Module, placement: Placement) -> None:
     """Move what no file holds: buffers that the constructor computed, and values of missing keys."""
     placed: dict[int, torch.Tensor] = {}
-    for module in model.modules():
-        for slot in _own(module):
-            new = placed.get(id(slot.tensor))
-            if new is None:
-                moved = placement.place(slot.tensor)
-                new = slot.tensor if moved is slot.tensor else adopt(slot, moved)
-                placed[id(slot.tensor)] = new
-            if new is not slot.tensor:
-                slot.put(new)
-
-
-def _own(module: nn.Module) -> list[Slot]:
-    tensors: dict[str, Any] = {**module._parameters, **module._buffers}  # noqa: SLF001
-    return [Slot(name, module, name, each) for name, each in tensors.items() if each is not None and not is_lazy(each)]
-
-
-def _refusal(report: LoadReport, where: str) -> MismatchError:
-    relaxed = {
-        "allow_missing=[…]": bool(report.missing),
-        "allow_unexpected=[…]": bool(report.unexpected),
-        "ignore_mismatched_sizes=True": bool(report.mismatched),
-    }
-    ways = " and ".join(way for way, needed in relaxed.items() if needed)
-    head = f"{where} does not fit {report.model}; no model is returned."
-    fitting = f"{len(report.loaded)} tensors fit."
-    return MismatchError(sentences(head, *report.lines(), fitting, f"If this is meant, pass {ways}."), report)
+    for slot in every_slot(model):
+        new = placed.get(id(slot.tensor))
+        if new is None:
+            moved = placement.place(slot.key, slot.tensor)
+            new = slot.tensor if moved is slot.tensor else adopt(slot, moved)
+            placed[id(slot.tensor)] = new
+        if new is not slot.tensor:
+            slot.put(new)

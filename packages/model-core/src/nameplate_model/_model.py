@@ -5,50 +5,28 @@ The façade: every method here is a few lines and calls a room of its own. Const
 """
 
 from abc import ABCMeta
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_type_hints, overload
+from typing import Any, ClassVar, Literal, Self, TypeVar, Unpack, cast, get_type_hints, overload
 
-import torch
 from torch import nn
 
-from nameplate_config import (
-    HUB_OPTIONS,
-    NameplateError,
-    PreTrainedConfig,
-    Source,
-    UnknownOptionError,
-    argument_names,
-    open_source,
-    read_config_values,
-    split_options,
-)
-from nameplate_config.typing import StrPath
-from nameplate_config.wording import did_you_mean, sentences, shown
+from nameplate_config import PreTrainedConfig, Source, UnknownOptionError
+from nameplate_config.typing import PublishOptions, StrPath
+from nameplate_config.wording import shown
+from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
-from nameplate_model._load import Placement, Policy, load
+from nameplate_model._heads import open_heads
+from nameplate_model._load import load
+from nameplate_model._materialize import materialize
+from nameplate_model._measures import Measures
+from nameplate_model._plan import LoadPlan, plan
+from nameplate_model._publishing import push
 from nameplate_model._report import LoadReport
+from nameplate_model._request import prepare, read_request
 from nameplate_model._save import save_checkpoint
-from nameplate_model._weights import Weights, open_weights, stamp
-from nameplate_model.errors import CheckpointError
-
-LOAD_OPTIONS = frozenset(
-    {
-        "allow_missing",
-        "allow_unexpected",
-        "config",
-        "device",
-        "dtype",
-        "ignore_mismatched_sizes",
-        "output_loading_info",
-        "strict",
-    }
-)
-"""The names of the options of `PreTrainedModel.from_pretrained` that are not about the source."""
-
-_MOST_TRIES = 20
-"""How often a load starts anew because somebody saved between its reading of the config and of the weights."""
+from nameplate_model._weights import open_weights
 
 _T = TypeVar("_T")
 
@@ -66,7 +44,7 @@ class ModelMeta(ABCMeta):
         return model
 
 
-class PreTrainedModel(nn.Module, metaclass=ModelMeta):
+class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
     """A torch module built from a config, with `save_pretrained` and `from_pretrained`.
 
     A subclass names its config class, in `config_class` or by annotating the `config` parameter of `__init__`, calls
@@ -81,6 +59,10 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
         main_input_name: The name of the first argument of `forward`.
         head_prefixes: Beginnings of the keys that belong to a head. They may be absent from, or left over in, a
             checkpoint that another class of the same architecture saved.
+        base_model_prefix: The attribute of a model with a head that holds the body. Each then loads the other's
+            checkpoints: the names get or lose this prefix, and what is not body may be absent or left over.
+        keep_in_fp32: Patterns of keys, or names of modules, that stay float32 when a load casts to another dtype.
+        state_dict_version: The version of the names in the state dict, see `migrates_state`.
         config: The config that it was built from; shared with the caller, never changed.
         load_report: What the load that made it did with every key, or None.
 
@@ -105,6 +87,9 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
     config_class: ClassVar[type[PreTrainedConfig] | None] = None
     main_input_name: ClassVar[str] = "pixel_values"
     head_prefixes: ClassVar[Sequence[str]] = ()
+    base_model_prefix: ClassVar[str] = ""
+    keep_in_fp32: ClassVar[Sequence[str]] = ()
+    state_dict_version: ClassVar[int] = 1
 
     config: Any  # a subclass may say which; the type of a writable attribute cannot be narrowed
     load_report: LoadReport | None
@@ -139,9 +124,11 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
         """Return a model with freshly initialised weights."""
         return cls(config)
 
-    def num_parameters(self, *, only_trainable: bool = False) -> int:
-        """Return the number of parameters, shared ones counted once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+    @property
+    def base_model(self) -> nn.Module:
+        """The body of a model with a head, as `base_model_prefix` names it; else the model itself."""
+        body = getattr(self, self.base_model_prefix, None) if self.base_model_prefix else None
+        return body if isinstance(body, nn.Module) else self
 
     # ---- saving
 
@@ -161,40 +148,79 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
         config.dtype = _floating_dtype(self)
         save_checkpoint(Path(folder), self.state_dict(), config.to_json_string())
 
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        max_shard_size: str | int | None = None,
+        variant: str | None = None,
+        **options: Unpack[PublishOptions],
+    ) -> str:
+        """Publish weights, config, the source of a registered config class, and a card, all in one commit.
+
+        Other weights of the same variant leave the repository in that commit. A `README.md` that is there stays.
+
+        Args:
+            repository: The id of a repository on the Hub, created if there is none.
+            max_shard_size: The most bytes of one weight file, as in `save_pretrained`.
+            variant: What kind of weights these are, as in `save_pretrained`.
+            **options: How to publish it, see `PublishOptions`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            CheckpointError: If the model cannot be saved.
+            HubError: If the Hub refused or could not be reached.
+            UnknownOptionError: If an option is none of `PublishOptions`.
+        """
+        saving = {"max_shard_size": max_shard_size, "variant": variant}
+        return push(self, repository, {name: each for name, each in saving.items() if each is not None}, **options)
+
     # ---- loading
 
     @overload
     @classmethod
     def from_pretrained(
-        cls, source: StrPath | Source, *, output_loading_info: Literal[True], **kwargs: Any
+        cls, source: StrPath | Source | None, *, output_loading_info: Literal[True], **kwargs: Any
     ) -> tuple[Self, LoadReport]: ...
 
     @overload
     @classmethod
     def from_pretrained(
-        cls, source: StrPath | Source, *, output_loading_info: Literal[False] = False, **kwargs: Any
+        cls, source: StrPath | Source | None, *, output_loading_info: Literal[False] = False, **kwargs: Any
     ) -> Self: ...
 
     @classmethod
     def from_pretrained(
-        cls, source: StrPath | Source, *, output_loading_info: bool = False, **kwargs: Any
+        cls, source: StrPath | Source | None, *, output_loading_info: bool = False, **kwargs: Any
     ) -> Self | tuple[Self, LoadReport]:
         """Load a model from a checkpoint folder or from a repository on the Hub, in evaluation mode.
 
         On the CPU and without a change of dtype, parameters are views of the mapped file: the load takes no memory
-        of its own, and the first write to a page copies that page. The file is never written to.
+        of its own. The first write to a page, such as the first step of a training, copies that page; the file is
+        never written to. `materialize_` copies all of them at once.
 
         Args:
-            source: A folder, or the id of a repository.
+            source: A folder, or the id of a repository. None if *config* and *state_dict* are given.
             output_loading_info: Return ``(model, report)``; the report also answers Transformers' keys.
             **kwargs: Options of the load, of the source, and fields of the config.
 
                 *config*: the config to build from, instead of the checkpoint's.
+                *state_dict*: the tensors to load; they are copied.
                 *strict* (True): whether any missing or unexpected key is an error.
                 *allow_missing*, *allow_unexpected*: shell patterns of keys to which that does not apply.
                 *ignore_mismatched_sizes* (False): initialise tensors of another shape anew.
+                *key_mapping*: regular expressions and what replaces them in the names of the file.
                 *device*: where the tensors go; the default device if not given.
-                *dtype*: what floating tensors are cast to; as stored if not given.
+                *device_map*: a device, devices by the path of a module, or ``"auto"`` for those that there are.
+                *dtype* (``"checkpoint"``, as stored): what floating tensors are cast to; ``"auto"`` means the dtype
+                that the config names, else that of the first floating tensor.
+                *keep_in_fp32*: patterns or names of modules that a cast makes float32.
+                *memory* (``"auto"``): ``"mmap"``, ``"copy"``, or mapped unless the file system is a network's.
+                *variant*: the middle of the file names, as in ``model.fp16.safetensors``.
+                *use_safetensors*: False reads ``pytorch_model.bin``, without running code of it.
+                *verify* (``"structure"``): ``"full"`` compares every byte with its checksum first.
                 The options of `HubOptions`, and any field of the config, which then gets another value.
 
         Raises:
@@ -204,86 +230,54 @@ class PreTrainedModel(nn.Module, metaclass=ModelMeta):
             CheckpointError: If a weight file is torn or ambiguous.
             UnknownOptionError: If an argument is neither an option nor a field.
         """
-        hub, options, overrides = _split(cls, kwargs)
-        opened = open_source(source, **hub)
-        given = options.pop("config", None)
-        config, weights = _read(cls, opened, overrides) if given is None else (given, open_weights(opened))
-        placement = Placement(_device(options.pop("device", None)), _dtype(options.pop("dtype", None)))
-        saved_by = config.architectures if given is None else _saved_by(opened)
-        policy = Policy(head_prefixes=_transferable(cls, saved_by), **options)
-        built, report = load(partial(cls, config), weights, policy, placement, opened.name)
+        prepared = prepare(read_request(cls, source, kwargs), open_weights)
+        built, report = load(partial(cls, prepared.config), prepared.weights, prepared.loading)
         model = cast("Self", built)
         model.load_report = report
         model.eval()
         return (model, report) if output_loading_info else model
 
+    @classmethod
+    def plan_load(cls, source: StrPath | Source, **kwargs: Any) -> LoadPlan:
+        """Return what `from_pretrained` would do with the same arguments; only headers are read.
 
-def _split(cls: type[PreTrainedModel], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Split keyword arguments into options of the source, options of the load, and fields of the config."""
-    hub, others = split_options(kwargs)
-    options = {name: value for name, value in others.items() if name in LOAD_OPTIONS}
-    rest = {name: value for name, value in others.items() if name not in LOAD_OPTIONS}
-    config_class = cls.config_class or PreTrainedConfig
-    names = argument_names(config_class)
-    for name in rest:
-        if name not in names or "config" in options:
-            raise _unknown_option(cls, name, names)
-    return hub, options, rest
+        From the Hub only the config, the index and the headers of the weight files are fetched.
 
+        Raises:
+            SourceNotFoundError: If there is no such folder or repository, or it lacks a config or weights.
+            ConfigError: If its config does not fit `config_class`.
+            CheckpointError: If a weight file is torn or ambiguous.
+            UnknownOptionError: If an argument is neither an option nor a field.
 
-def _unknown_option(cls: type[PreTrainedModel], name: str, field_names: Sequence[str]) -> UnknownOptionError:
-    if name in field_names:
-        return UnknownOptionError(f"{name!r} is a field of the config that is given; change it there.")
-    message = sentences(
-        f"{cls.__name__}.from_pretrained has no option {name!r}.",
-        did_you_mean(name, [*LOAD_OPTIONS, *HUB_OPTIONS, *field_names])
-        or f"Its options are: {', '.join(sorted(LOAD_OPTIONS))}.",
-    )
-    return UnknownOptionError(message)
+        Example:
+            >>> import tempfile
+            >>> class SumConfig(PreTrainedConfig):
+            ...     model_type = "sum"
+            >>> class SumModel(PreTrainedModel):
+            ...     config_class = SumConfig
+            ...     def __init__(self, config: SumConfig) -> None:
+            ...         super().__init__(config)
+            ...         self.linear = nn.Linear(3, 1)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     SumModel(SumConfig()).save_pretrained(folder)
+            ...     plan = SumModel.plan_load(folder, dtype=torch.bfloat16)
+            >>> plan.bytes, plan.dtypes, plan.memory, plan.allowed
+            (16, {'float32': 16}, {'cpu': 8}, True)
+        """
+        prepared = prepare(read_request(cls, source, kwargs), open_heads)
+        try:
+            return plan(partial(cls, prepared.config), prepared.weights, prepared.loading)
+        finally:
+            prepared.weights.close()
 
+    def materialize_(self) -> Self:
+        """Copy every tensor that is a view of a file, or lies off the grid, into memory of its own; return the model.
 
-def _read(cls: type[PreTrainedModel], source: Source, overrides: dict[str, Any]) -> tuple[PreTrainedConfig, Weights]:
-    """Read the config and open the weights of one and the same save, whoever saves into the folder meanwhile."""
-    config_class = cls.config_class or PreTrainedConfig
-    for _ in range(_MOST_TRIES):
-        before = stamp(source)
-        config = cast("PreTrainedConfig", config_class.from_pretrained(source, **overrides))
-        weights = open_weights(source)
-        if stamp(source) == before:
-            return config, weights
-    message = f"{source.name!r} is being saved again and again. Load it when that is done."
-    raise CheckpointError(message)
-
-
-def _saved_by(source: Source) -> Any:
-    """Return the classes that a checkpoint itself says it was saved from, whichever config it is loaded with."""
-    try:
-        return read_config_values(source)[0].get("architectures")
-    except NameplateError:  # weights without a config, or with a broken one
-        return None
-
-
-def _transferable(cls: type[PreTrainedModel], saved_by: Any) -> Sequence[str]:
-    """Return the head's prefixes if another class saved the checkpoint; loading what one saved is strict."""
-    return () if cls.__name__ in (saved_by or [cls.__name__]) else cls.head_prefixes
-
-
-def _device(device: torch.device | str | int | None) -> torch.device:
-    try:
-        return torch.get_default_device() if device is None else torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        message = f"device must be one such as 'cpu' or 'cuda:0', found {shown(device)}."
-        raise UnknownOptionError(message) from error
-
-
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    if dtype is None or dtype == "checkpoint":
-        return None
-    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if isinstance(found, torch.dtype) and found.is_floating_point:
-        return found
-    message = f"dtype must be 'checkpoint' or a floating dtype such as torch.bfloat16, found {shown(dtype)}."
-    raise UnknownOptionError(message)
+        What shares memory goes on sharing it. After this the files may be edited in place, and the first step of a
+        training costs no more than the second.
+        """
+        materialize(self)
+        return self
 
 
 def _floating_dtype(model: nn.Module) -> str | None:

@@ -52,6 +52,8 @@ class LoadReport:
         unexpected: Keys of the file that the model has no place for.
         mismatched: Keys whose shape or kind of dtype differs; treated as missing.
         transferred: The missing and unexpected keys that a declared body ↔ head transfer explains.
+        ignored: Keys on one side only of which the class says that they do not matter.
+        renamed: The names of tensors that the file has under another name, with that one.
         built_for_real: Why the model could not be built without initialising it first, or None.
     """
 
@@ -62,12 +64,27 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[Mismatch, ...] = ()
     transferred: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     built_for_real: str | None = None
 
     @property
     def exact(self) -> bool:
         """Whether the file and the model have the same keys, shapes and kinds of dtype."""
         return not (self.missing or self.unexpected or self.mismatched)
+
+    def verdict(self, key: str) -> str:
+        """Return what became of a key: one of the names of the fields, or ``"unknown"``.
+
+        Example:
+            >>> LoadReport(model="Net", source="folder", loaded=("fc.bias",)).verdict("fc.bias")
+            'loaded'
+        """
+        if any(each.name == key for each in self.mismatched):
+            return "mismatched"
+        fields = {"loaded": self.loaded, "transferred": self.transferred, "missing": self.missing}
+        fields |= {"unexpected": self.unexpected, "ignored": self.ignored}
+        return next((name for name, keys in fields.items() if key in keys), "unknown")
 
     def __getitem__(self, key: str) -> Any:
         """Answer Transformers' keys for `output_loading_info`.

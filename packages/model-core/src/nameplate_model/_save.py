@@ -17,7 +17,7 @@ from nameplate_config.files import Buffer, make_folder, read_file, replace_file
 from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
 from nameplate_config.strict_json import LARGEST_CONFIG
 from nameplate_config.wording import sentences, shown
-from nameplate_model._weights import ALIGNMENT, TIED_KEY
+from nameplate_model._layout import ALIGNMENT, TIED_KEY
 from nameplate_model.errors import CheckpointError, SaveError
 
 _PAGE = 4096

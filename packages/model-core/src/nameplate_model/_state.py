@@ -5,7 +5,7 @@ slots for one tensor, as in `torch.nn.Module.state_dict`. Nothing here knows of 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A place in a module tree that holds a parameter or a persistent buffer.
 
     Attributes:
@@ -31,22 +30,68 @@ class Slot:
 
     def put(self, tensor: torch.Tensor) -> None:
         """Put *tensor* (a `Parameter` in the place of a parameter) where the old one was; nothing is copied."""
-        place = self.module._parameters if self.name in self.module._parameters else self.module._buffers  # noqa: SLF001
+        owned = self.module._parameters  # noqa: SLF001 - assigning the attribute would check what is known
+        place = owned if self.name in owned else self.module._buffers  # noqa: SLF001
         place[self.name] = tensor  # type: ignore[assignment]
+
+
+class Sized(Protocol):
+    """What is known of a tensor without its values."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size along each axis."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the elements."""
+        ...
+
+
+def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return each module of a tree once, with the prefix of its keys: empty, or ending in a dot.
+
+    As `torch.nn.Module.named_modules`, which takes a time that grows with the depth for each.
+    """
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[nn.Module] = set()
+    waiting = [("", model)]
+    while waiting:
+        prefix, module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        found.append((prefix, module))
+        children = [(f"{prefix}{name}.", child) for name, child in module._modules.items() if child is not None]  # noqa: SLF001
+        waiting += reversed(children)
+    return found
 
 
 def slots(module: nn.Module, prefix: str = "") -> Iterator[Slot]:
     """Yield every slot of a module tree, in the order of its state dict."""
-    transient = module._non_persistent_buffers_set  # noqa: SLF001 - torch has no public way to ask
-    for name, parameter in module._parameters.items():  # noqa: SLF001
-        if parameter is not None:
-            yield Slot(prefix + name, module, name, parameter)
-    for name, buffer in module._buffers.items():  # noqa: SLF001
-        if buffer is not None and name not in transient:
-            yield Slot(prefix + name, module, name, buffer)
-    for name, child in module._modules.items():  # noqa: SLF001
-        if child is not None:
-            yield from slots(child, f"{prefix}{name}.")
+    waiting = [(prefix, module)]
+    while waiting:
+        start, owner = waiting.pop()
+        for name, parameter in owner._parameters.items():  # noqa: SLF001
+            if parameter is not None:
+                yield Slot(start + name, owner, name, parameter)
+        if owner._buffers:  # noqa: SLF001
+            transient = owner._non_persistent_buffers_set  # noqa: SLF001 - torch has no public way to ask
+            for name, buffer in owner._buffers.items():  # noqa: SLF001
+                if buffer is not None and name not in transient:
+                    yield Slot(start + name, owner, name, buffer)
+        children = [(f"{start}{name}.", child) for name, child in owner._modules.items() if child is not None]  # noqa: SLF001
+        waiting += reversed(children)
+
+
+def every_slot(model: nn.Module) -> Iterator[Slot]:
+    """Yield the place of every parameter and buffer of each module once, buffers that are not persistent included."""
+    for prefix, module in modules_of(model):
+        for place in (module._parameters, module._buffers):  # noqa: SLF001
+            for name, tensor in place.items():
+                if tensor is not None and not is_lazy(tensor):
+                    yield Slot(prefix + name, module, name, tensor)
 
 
 def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
@@ -55,7 +100,8 @@ def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
     if not isinstance(old, nn.Parameter):
         return tensor
     parameter = nn.Parameter(tensor, requires_grad=old.requires_grad)
-    parameter.__dict__.update(old.__dict__)
+    if old.__dict__:
+        parameter.__dict__.update(old.__dict__)
     return parameter
 
 
@@ -79,11 +125,13 @@ def twins_of(places: Iterable[Slot]) -> dict[int, list[str]]:
     return {identity: names for identity, names in keys.items() if len(names) > 1}
 
 
-def difference(expected: torch.Tensor, found: torch.Tensor) -> tuple[str, str] | None:
+def difference(expected: torch.Tensor, found: Sized) -> tuple[str, str] | None:
     """Return both sides in words if they differ in shape or in kind of dtype; the width of a float may differ."""
     if is_lazy(expected):  # gets its shape from the file
         return None
-    same_kind = expected.dtype == found.dtype or (expected.is_floating_point() and found.is_floating_point())
+    if expected.dtype == found.dtype and expected.shape == found.shape:
+        return None
+    same_kind = expected.dtype == found.dtype or (expected.is_floating_point() and found.dtype.is_floating_point)
     if expected.shape == found.shape and same_kind:
         return None
     sides = [f"{tuple(t.shape)}" if same_kind else f"{tuple(t.shape)} {t.dtype}" for t in (expected, found)]
@@ -106,7 +154,7 @@ _PLAIN_LOADERS = {nn.Module._load_from_state_dict, _NormBase._load_from_state_di
 def loads_plainly(model: nn.Module) -> bool:
     """Whether every module takes its tensors as they are: no load hook, no override, no extra state."""
     plain_load = type(model).load_state_dict is nn.Module.load_state_dict
-    return plain_load and all(_takes_plainly(module) for module in model.modules())
+    return plain_load and all(_takes_plainly(module) for _, module in modules_of(model))
 
 
 def _takes_plainly(module: nn.Module) -> bool:

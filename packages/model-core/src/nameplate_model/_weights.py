@@ -1,37 +1,33 @@
-"""Weight files: where a checkpoint keeps which tensor, and the tensors themselves, mapped from the page cache.
+"""The weights of a checkpoint: which file, or which part of one, holds each tensor. Only headers are read here.
 
-`open_weights` reads headers only. A tensor that is asked for is a view of the mapped file: nothing is copied until
-somebody writes to it, and then only the pages written to. The file itself is never changed. Deciding which tensor
-goes where is `_load`; writing is `_save`.
+`open_weights` decides which files count. What becomes of the tensors is decided in `_load`, and how they get into
+memory in `_reading`.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from nameplate_config import Source, SourceNotFoundError, UnsafePathError
-from nameplate_config.files import open_regular, read_file
-from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME
-from nameplate_config.strict_json import Budget, parse_object
+from nameplate_config import Source, SourceNotFoundError
+from nameplate_config.record import CONFIG_NAME, WeightsPlace, choose_weights
 from nameplate_config.wording import listed, sentences, shown
+from nameplate_model._files import Held, Stored, WeightFile
+from nameplate_model._header import RECORD_KEY, corrupt, index_digest_problem
+from nameplate_model._index import Index, read_index, shard_path
+from nameplate_model._layout import FILES_KEY, TIED_KEY, VIEWS_KEY, index_name, weights_name
+from nameplate_model._pickled import open_pickled, pickled_names
+from nameplate_model._views import ViewGroup, parse_views
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
 
-INDEX_NAME = "model.safetensors.index.json"
-TIED_KEY = "nameplate.tied"
-"""The metadata key that records which names were one tensor: JSON, ``{alias: kept name}``."""
+VERSION_KEY = "nameplate.version"
+"""The metadata key of the version of the names: that of `PreTrainedModel.state_dict_version`, if it is not 1."""
 
-ALIGNMENT = 64
-"""Where tensors start in memory that torch allocates, in bytes. Kernels treat the odd ends of a tensor differently,
-so the same weights elsewhere can give another last bit; a mapped tensor off this grid is therefore copied."""
-
-_DECISIVE = (WEIGHTS_NAME, INDEX_NAME, CONFIG_NAME)
-_LARGEST_INDEX = 64 << 20
-_INDEX_BUDGET = Budget(keys=1_000_000, values=2_000_000, objects=1_000)
+_MOST_OPEN = 64
+"""Files of one checkpoint that are kept open between reading their headers and their tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,53 +36,93 @@ class Weights:
 
     Attributes:
         where: How messages name the checkpoint's weights.
-        files: The opened file of each name.
-        tied: Names that were the same tensor when saved, mapped to the one that the file holds.
+        tensors: Where each tensor is.
+        files: The opened files.
+        tied: Names that were the same tensor when saved, mapped to the one that is stored.
+        views: Tensors that overlapped in memory when saved.
+        version: The version of the names.
+        renamed: The stored name of each tensor that has another one here.
     """
 
     where: str
-    files: Mapping[str, "WeightFile"]
+    tensors: Mapping[str, Stored | Held]
+    files: tuple[WeightFile, ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
+    views: tuple[ViewGroup, ...] = ()
+    version: int = 1
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
-        return name in self.files
+        return name in self.tensors
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """Return a tensor that shares the pages of its file; writing to it copies them."""
-        return self.files[name].tensor(name)
+    def with_names(self, new: Callable[[str], str]) -> "Weights":
+        """Return the same tensors under other names.
+
+        Raises:
+            CheckpointError: If two tensors would get one name.
+        """
+        names = {name: new(name) for name in (*self.tensors, *self.tied)}
+        back: dict[str, str] = {}
+        for old, name in names.items():
+            if name in back:
+                message = f"{self.where}: both {back[name]!r} and {old!r} would be renamed to {name!r}."
+                raise CheckpointError(message)
+            back[name] = old
+        renamed = {name: self.renamed.get(old, old) for name, old in back.items()}
+        return replace(
+            self,
+            tensors={names[old]: stored for old, stored in self.tensors.items()},
+            tied={names[alias]: names[kept] for alias, kept in self.tied.items()},
+            views=tuple(group.with_names(names) for group in self.views),
+            renamed={name: old for name, old in renamed.items() if name != old},
+        )
+
+    def verify(self) -> None:
+        """Compare every tensor of every file with its checksum.
+
+        Raises:
+            CorruptFileError: If one differs; names file and tensor.
+            CheckpointError: If a file has no checksums.
+        """
+        for file in self.files:
+            file.verify()
+
+    def close(self) -> None:
+        """Give the descriptors of the files back. What is mapped stays mapped."""
+        for file in self.files:
+            file.close()
 
 
-class WeightFile:
-    """One opened safetensors file; its header has been checked, its data not yet read."""
+@dataclass(frozen=True, slots=True)
+class WeightChoice:
+    """Which weights of a source are meant.
 
-    def __init__(self, path: Path) -> None:
-        open_regular(path).close()  # refuses FIFOs and devices, which would hang or never end
-        self.path = path
-        self._read: dict[str, torch.Tensor] = {}
-        try:
-            self._handle: Any = safe_open(path, framework="pt")
-            self.names: tuple[str, ...] = tuple(self._handle.keys())
-            self.metadata: dict[str, str] = self._handle.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            message = sentences(
-                f"{str(path)!r} is not a whole safetensors file: {error}.",
-                "It may be truncated. Restore it from its origin, or save the model again.",
-            )
-            raise CorruptFileError(message) from error
+    Attributes:
+        variant: The middle of the file names, as in ``model.fp16.safetensors``.
+        use_safetensors: None and True mean safetensors; False means pickles.
+    """
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """Return a tensor by name, mapped; the same object each time."""
-        try:
-            if name not in self._read:
-                self._read[name] = self._handle.get_tensor(name)
-            return self._read[name]
-        except (SafetensorError, ValueError, TypeError, KeyError) as error:
-            message = f"{str(self.path)!r}: the tensor {name!r} cannot be read: {error}."
-            raise CorruptFileError(message) from error
+    variant: str | None = None
+    use_safetensors: bool | None = None
 
 
-def open_weights(source: Source) -> Weights:
+PLAIN_CHOICE = WeightChoice()
+
+
+def everything(_name: str) -> bool:
+    """Want any tensor."""
+    return True
+
+
+def open_weights(
+    source: Source, choice: WeightChoice = PLAIN_CHOICE, *, wanted: Callable[[str], bool] = everything
+) -> Weights:
     """Find the weight files of a checkpoint and read their headers.
+
+    Args:
+        source: The opened source.
+        choice: Which weights of it are meant.
+        wanted: Which tensors are needed; shards without one are neither opened nor downloaded.
 
     Raises:
         SourceNotFoundError: If the source holds no weights.
@@ -94,24 +130,47 @@ def open_weights(source: Source) -> Weights:
         ShardError: If the index names a file that is absent, or a tensor that its file lacks.
         AmbiguousCheckpointError: If there are two checkpoints and no record says which one counts.
     """
-    single, index = source.find(WEIGHTS_NAME), source.find(INDEX_NAME)
-    if single is None and index is None:
-        raise _no_weights(source)
-    if single is None:
-        return _open_shards(source)
-    file = WeightFile(single)
-    if index is not None and "nameplate" not in file.metadata:
-        message = sentences(
-            f"{source.name!r} holds both {WEIGHTS_NAME} and {INDEX_NAME}, and no record says which one counts.",
-            "Remove the one that is left over from an earlier save.",
-        )
-        raise AmbiguousCheckpointError(message)
-    return Weights(source.where(WEIGHTS_NAME), dict.fromkeys(file.names, file), _tied(file))
+    if choice.use_safetensors is False:
+        where = source.where(pickled_names(choice.variant)[0])
+        return held_weights(open_pickled(source, choice.variant), where)
+    place = choose_weights(source, choice.variant)
+    if place.single is None and place.index is None:
+        raise _no_weights(source, choice.variant)
+    if place.chosen is None:
+        raise _ambiguous(source, place)
+    if place.chosen == "index":
+        return _open_shards(source, choice.variant, wanted)
+    assert place.single is not None
+    file = WeightFile(place.single)
+    metadata, where = file.header.metadata, source.where(weights_name(choice.variant))
+    return weights_of(where, dict(file.tensors), (file,), metadata)
 
 
-def stamp(source: Source) -> list[tuple[int, ...] | None]:
+def held_weights(tensors: Mapping[str, Any], where: str, *, lent: bool = False) -> Weights:
+    """Return tensors in memory as the weights of a checkpoint; those that are one object are tied.
+
+    Raises:
+        CheckpointError: If a value is no tensor.
+    """
+    found: dict[str, Held] = {}
+    tied: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            message = f"{where} holds {shown(tensor)} under {shown(name)}, not a tensor."
+            raise CheckpointError(message)
+        kept = first.setdefault(id(tensor), name)
+        if kept == name:
+            found[name] = Held.of(tensor, lent=lent)
+        else:
+            tied[name] = kept
+    return Weights(where, found, tied=tied)
+
+
+def stamp(source: Source, variant: str | None = None) -> list[tuple[int, ...] | None]:
     """Return what differs if a file that decides about a folder's checkpoint was replaced since the last stamp."""
-    return [] if source.folder is None else [_identity(source.folder / name) for name in _DECISIVE]
+    decisive = (weights_name(variant), index_name(variant), CONFIG_NAME)
+    return [] if source.folder is None else [_identity(source.folder / name) for name in decisive]
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
@@ -122,48 +181,139 @@ def _identity(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _open_shards(source: Source) -> Weights:
-    where = source.where(INDEX_NAME)
-    data = read_file(source.path(INDEX_NAME), limit=_LARGEST_INDEX, too_large=ShardError)
-    index = parse_object(data, where=where, error=ShardError, budget=_INDEX_BUDGET)
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        message = f"{where}: 'weight_map' must be an object from tensor names to file names, found {shown(weight_map)}."
-        raise ShardError(message)
-    opened: dict[str, WeightFile] = {}
-    for shard in sorted(set(weight_map.values())):
-        try:
-            opened[shard] = WeightFile(source.path(shard))
-        except UnsafePathError as error:
-            message = f"{where}: {error}"
-            raise UnsafePathError(message) from error
-        except SourceNotFoundError as error:
-            message = f"{where} names the file {shard!r}, which is not there. {error}"
-            raise ShardError(message) from error
-    held = {shard: frozenset(file.names) for shard, file in opened.items()}
-    for name, shard in weight_map.items():
-        if name not in held[shard]:
-            message = f"{where} says that {shard!r} holds {name!r}, but it does not."
+def _open_shards(source: Source, variant: str | None, wanted: Callable[[str], bool]) -> Weights:
+    index = read_index(source, index_name(variant))
+    recorded = _recorded_files(source, index, variant)
+    tied = _aliases(index.metadata, index.weight_map, index.where)
+    needed = {kept for alias, kept in tied.items() if wanted(alias)}
+    files: dict[str, WeightFile] = {}
+    for shard in sorted({shard for name, shard in index.weight_map.items() if wanted(name) or name in needed}):
+        file = files[shard] = _open_shard(source, index, shard)
+        if recorded is not None:
+            _check_shard(file, recorded.get(shard), index.where)
+        if len(index.shards) > _MOST_OPEN:
+            file.close()
+    tensors: dict[str, Stored | Held] = {}
+    for name, shard in index.weight_map.items():
+        if shard not in files:
+            continue
+        entry = files[shard].header.entries.get(name)
+        if entry is None:
+            message = f"{index.where} says that {shard!r} holds {name!r}, but it does not."
             raise ShardError(message)
-    return Weights(where, {name: opened[shard] for name, shard in weight_map.items()})
+        tensors[name] = files[shard].stored(name, entry)
+    _refuse_strangers(index, files)
+    return weights_of(index.where, tensors, tuple(files.values()), index.metadata, index.weight_map)
 
 
-def _tied(file: WeightFile) -> dict[str, str]:
+def _open_shard(source: Source, index: Index, shard: str) -> WeightFile:
     try:
-        tied = json.loads(file.metadata.get(TIED_KEY, "{}"))
+        return WeightFile(shard_path(source, index, shard))
+    except SourceNotFoundError as error:
+        message = f"{index.where} names the file {shard!r}, which is not there. {error}"
+        raise ShardError(message) from error
+
+
+def _recorded_files(source: Source, index: Index, variant: str | None) -> Mapping[str, Any] | None:
+    """Return what an index of ours says of its files, after it has been checked itself; None for one of others."""
+    record = index.metadata.get(RECORD_KEY)
+    if not isinstance(record, str):
+        return None
+    problem = index_digest_problem(source.path(index_name(variant)), record)
+    files = index.metadata.get(FILES_KEY)
+    if problem or not isinstance(files, dict):
+        message = sentences(
+            f"{index.where} {problem or f'lacks {FILES_KEY!r}'}.",
+            "It may be torn or edited. Restore it from its origin, or save the model again.",
+        )
+        raise CorruptFileError(message)
+    return files
+
+
+def _check_shard(file: WeightFile, recorded: Any, where: str) -> None:
+    """Refuse a shard that is not the one which was saved: its digest stands for all that it holds."""
+    fields = file.header.metadata.get(RECORD_KEY, "").split(" ")
+    found = fields[2] if len(fields) > 2 else None  # noqa: PLR2004 - after the two of the config
+    if not isinstance(recorded, dict) or recorded.get("digest") != found or recorded.get("size") != file.size:
+        message = sentences(
+            f"{file.where} is not the file that {where} was saved with.",
+            "Restore both from the same place, or save the model again.",
+        )
+        raise ShardError(message)
+
+
+def _refuse_strangers(index: Index, files: Mapping[str, WeightFile]) -> None:
+    """Refuse tensors that lie in a shard but not in the index: nobody would ever load them."""
+    for shard, file in files.items():
+        for name in file.header.entries:
+            if index.weight_map.get(name) != shard:
+                known = f"it says {index.weight_map[name]!r}" if name in index.weight_map else "it does not name it"
+                message = f"{file.where} holds {name!r}, but the index {index.where} disagrees: {known}."
+                raise ShardError(sentences(message, "Restore both from the same place, or save the model again."))
+
+
+def weights_of(
+    where: str,
+    tensors: Mapping[str, Stored | Held],
+    files: tuple[WeightFile, ...],
+    metadata: Mapping[str, Any],
+    names: Collection[str] | None = None,
+) -> Weights:
+    """Return tensors with what the metadata of their file or index says of them.
+
+    Args:
+        where: How messages name the checkpoint's weights.
+        tensors: Those that are needed.
+        files: The opened files.
+        metadata: What is said of them.
+        names: The names of all tensors of the checkpoint, if *tensors* may be fewer.
+
+    Raises:
+        CorruptFileError: If it says what cannot be.
+    """
+    text, whole = metadata.get(VIEWS_KEY), len(tensors) == len(names or tensors)
+    tied = {alias: kept for alias, kept in _aliases(metadata, names or tensors, where).items() if kept in tensors}
+    views = parse_views(text, tensors, where) if text is not None and whole else ()
+    version = metadata.get(VERSION_KEY, "1")
+    if not isinstance(version, str) or not version.isdecimal() or len(version) > 6:  # noqa: PLR2004 - a million
+        raise corrupt(where, f"its metadata {VERSION_KEY!r} is {shown(version)}, not a number")
+    return Weights(where, tensors, files, tied, views, int(version))
+
+
+def _aliases(metadata: Mapping[str, Any], tensors: Collection[str], where: str) -> dict[str, str]:
+    """Return the recorded names of tensors that are stored under another one."""
+    text = metadata.get(TIED_KEY)
+    if text is None:  # huggingface_hub and safetensors write each as an entry of its own
+        plain = {alias: kept for alias, kept in metadata.items() if isinstance(kept, str)}
+        return {alias: kept for alias, kept in plain.items() if alias not in tensors and kept in tensors}
+    try:
+        tied = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):
         tied = None
-    names = set(file.names)
-    if not isinstance(tied, dict) or not all(isinstance(kept, str) and kept in names for kept in tied.values()):
-        message = f"{str(file.path)!r}: the metadata {TIED_KEY!r} names no tensors of the file."
-        raise CorruptFileError(message)
+    known = isinstance(tied, dict) and all(isinstance(kept, str) and kept in tensors for kept in tied.values())
+    if not isinstance(tied, dict) or not known:
+        raise corrupt(where, f"the metadata {TIED_KEY!r} names no tensors of the file")
     return tied
 
 
-def _no_weights(source: Source) -> Exception:
-    looked = f"{source.name!r} holds no weights: looked for {WEIGHTS_NAME} and {INDEX_NAME}."
-    if source.find("pytorch_model.bin") is not None:
-        message = sentences(looked, "It has pytorch_model.bin, a pickle, which is not read: it could run any code.")
+def _ambiguous(source: Source, place: WeightsPlace) -> AmbiguousCheckpointError:
+    assert place.single is not None
+    assert place.index is not None
+    message = sentences(
+        f"{source.name!r} holds both {place.single.name} and {place.index.name}, and no record says which one counts.",
+        "Remove the one that is left over from an earlier save.",
+    )
+    return AmbiguousCheckpointError(message)
+
+
+def _no_weights(source: Source, variant: str | None) -> Exception:
+    looked = f"{source.name!r} holds no weights: looked for {weights_name(variant)} and {index_name(variant)}."
+    pickle = next((name for name in pickled_names(variant) if source.find(name) is not None), None)
+    if pickle is not None:
+        message = sentences(
+            looked,
+            f"It has {pickle}, a pickle, which is read only on demand: pass use_safetensors=False if you trust it.",
+        )
         return CheckpointError(message)
     there = [] if source.folder is None else sorted(entry.name for entry in source.folder.iterdir())
     return SourceNotFoundError(sentences(looked, f"The folder holds: {listed(there)}." if there else ""))

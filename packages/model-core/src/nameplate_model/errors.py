@@ -1,6 +1,7 @@
 """What can go wrong with weights: the branch of the error tree that grows from `nameplate_config.NameplateError`.
 
 NameplateError
+├─ NotCheckpointableError (ValueError)  a model in which gradient checkpointing finds nothing to do
 └─ CheckpointError     (RuntimeError)   weights that cannot be read, do not fit, or cannot be written
 ├─ MismatchError                     keys or shapes that do not fit the model; `.report` has all of them
 ├─ CorruptFileError                  a weight file that is torn or no safetensors file
@@ -49,6 +50,10 @@ class SaveError(CheckpointError, OSError):
     """The system could not write. The folder holds the checkpoint from before or the new one, never a mix."""
 
 
+class NotCheckpointableError(NameplateError, ValueError):
+    """Gradient checkpointing was asked for in a model that has nothing to checkpoint."""
+
+
 for _error in (
     CheckpointError,
     MismatchError,
@@ -56,5 +61,6 @@ for _error in (
     ShardError,
     AmbiguousCheckpointError,
     SaveError,
+    NotCheckpointableError,
 ):
     _error.__module__ = "nameplate_model"  # tracebacks show the name that users import

@@ -1,15 +1,14 @@
-"""Level 3: what is saved is what is loaded, and neither saving nor loading does anything else."""
+"""Level 3, the trip: what is saved is what is loaded, and neither saving nor loading does anything else."""
 
 import hashlib
 from pathlib import Path
 
 import torch
 
-from nameplate_config.record import WEIGHTS_NAME
 from nameplate_conformance.bits import output_bits, require_same, same_bytes, state_bits
 from nameplate_conformance.case import Case
-from nameplate_conformance.law import Evidence, law, require
-from nameplate_conformance.oracle import read_safetensors
+from nameplate_conformance.law import Evidence, inapplicable, law, require
+from nameplate_conformance.oracle import read_checkpoint
 from nameplate_conformance.snapshot import Snapshot
 
 
@@ -22,7 +21,7 @@ def weights_survive(case: Case, evidence: Evidence) -> None:
     state = state_bits(model)
     with case.folder() as folder:
         model.save_pretrained(folder)
-        stored = read_safetensors(folder / WEIGHTS_NAME)
+        stored = read_checkpoint(folder)
         loaded = case.model_class.from_pretrained(folder)
         require_same(state, state_bits(loaded), evidence, what="tensors", when="saved and loaded")
     foreign = sorted(set(stored) - set(state))
@@ -30,6 +29,8 @@ def weights_survive(case: Case, evidence: Evidence) -> None:
     wrong = [name for name, kept in stored.items() if not same_bytes(state[name], kept.data)]
     require(not wrong, f"the file holds other bytes for: {', '.join(wrong[:4])}")
     require(not loaded.training, "the loaded model is in training mode")
+    if not state:
+        inapplicable("the model has no weights")
 
 
 @law("S02", "a loaded model computes the same", level=3, needs=["S01", "M05", "M06"], per_device=True)

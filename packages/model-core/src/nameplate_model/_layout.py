@@ -1,0 +1,60 @@
+"""What a checkpoint is called and made of: names of files, keys of metadata, names of dtypes, the grid of the data.
+
+The few facts that the writer and the reader must agree on, without torch. What a record says and which file counts
+is `nameplate_config.record`; how bytes get there is `_save`.
+"""
+
+from nameplate_config.record import index_name, weights_name
+
+INDEX_NAME = index_name()
+
+METADATA = "__metadata__"
+"""The entry of a safetensors header that is no tensor."""
+
+TIED_KEY = "nameplate.tied"
+"""The metadata key that records which names were one tensor: JSON, ``{alias: kept name}``."""
+
+VIEWS_KEY = "nameplate.views"
+"""The metadata key of tensors that overlapped in memory: JSON, a list of ``{"bytes": total, "members": {name:
+{"offset": bytes, "stride": [elements]}}}``. Each of them is in the file by value as well."""
+
+DIGESTS_KEY = "nameplate.sha256"
+"""The metadata key of the tensors' digests: JSON, ``{name: first half of the sha256 of its bytes, in hex}``."""
+
+FILES_KEY = "nameplate.files"
+"""The key of an index's metadata that names its shards: ``{file: {"size": bytes, "digest": hex}}``."""
+
+DIGEST_LENGTH = 32
+"""How many hexadecimal digits a tensor's digest has: 16 bytes, half of a sha256."""
+
+ALIGNMENT = 64
+"""Where tensors start in memory that torch allocates, in bytes. Kernels treat the odd ends of a tensor differently,
+so the same weights elsewhere can give another last bit; a mapped tensor off this grid is therefore copied."""
+
+PAGE = 4096
+"""Tensor data starts on a page, so that it can be mapped, sliced by rank and read past the page cache."""
+
+DTYPES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "int32": "I32",
+    "uint32": "U32", "int64": "I64", "uint64": "U64", "float16": "F16", "bfloat16": "BF16", "float32": "F32",
+    "float64": "F64", "complex64": "C64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}  # fmt: skip
+"""torch's name of every dtype that a file can hold, and the file's."""
+
+SIZES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8, "F16": 2, "BF16": 2,
+    "F32": 4, "F64": 8, "C64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
+}  # fmt: skip
+"""The bytes of one element of each dtype of a file."""
+
+
+def shard_name(digest: str, number: int, count: int, variant: str | None = None) -> str:
+    """Return the name of a shard: its content, its place and the number of all.
+
+    Example:
+        >>> shard_name("0123456789abcdef" * 4, 1, 12, "fp16")
+        'model.fp16-0123456789abcdef-00001-of-00012.safetensors'
+    """
+    stem = weights_name(variant).removesuffix(".safetensors")
+    return f"{stem}-{digest[:16]}-{number:05d}-of-{count:05d}.safetensors"

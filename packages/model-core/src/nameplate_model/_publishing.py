@@ -1,0 +1,89 @@
+"""Publishing a model: which files go into the repository, which leave it, and what its card says."""
+
+import copy
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Unpack
+
+from nameplate_config import check_publish_options, model_card, open_source, publish, read_config_values
+from nameplate_config.record import CONFIG_NAME
+from nameplate_config.typing import PublishOptions
+
+if TYPE_CHECKING:
+    from nameplate_model._model import PreTrainedModel
+
+_CARD = """# {name}
+
+{cls} of the architecture `{model_type}`, with {parameters:,} parameters.
+Saved by [nameplate](https://pypi.org/project/nameplate-model/):
+
+```python
+from {module} import {cls}
+
+model = {cls}.from_pretrained("{repository}")
+```"""
+
+
+def push(
+    model: "PreTrainedModel", repository: str, saving: dict[str, Any], /, **options: Unpack[PublishOptions]
+) -> str:
+    """Publish what saving a model writes, the source of its config class, and a card, in one commit.
+
+    Args:
+        model: What to publish.
+        repository: The id of a repository on the Hub, created if there is none.
+        saving: The options of `save_pretrained`.
+        **options: How to publish it.
+
+    Returns:
+        The address of the commit.
+    """
+    check_publish_options(options)  # before anything is written
+    with TemporaryDirectory() as folder:
+        code, checkpoint = Path(folder) / "code", Path(folder) / "checkpoint"
+        _with_source(model, code).save_pretrained(checkpoint, **saving)
+        files: dict[str, bytes | Path] = {**_below(code), **_below(checkpoint)}
+        card = {"README.md": _card(model, repository)}
+        return publish(repository, files, "Upload model", card, _weights_of(saving.get("variant")), **options)
+
+
+def _with_source(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
+    """Write the source of the config's class, if that is registered for it, and return the model with its `auto_map`.
+
+    The model that is returned shares its modules and tensors with the one that is given, which is not changed.
+    """
+    model.config.save_pretrained(folder)
+    auto_map = read_config_values(open_source(folder))[0].get("auto_map")
+    (folder / CONFIG_NAME).unlink()  # what the checkpoint has says more
+    if auto_map is None:
+        return model
+    described = copy.copy(model)
+    described.config = model.config.copy()
+    described.config.auto_map = auto_map
+    return described
+
+
+def _below(folder: Path) -> dict[str, Path]:
+    """Return every file below a folder by its path in a repository."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _weights_of(variant: str | None) -> str:
+    """Return a pattern of the names that the weights of a variant have, in whichever way they were saved."""
+    dotted = re.escape(f".{variant}") if variant else ""
+    shard = rf"model{dotted}-(?:[0-9a-f]+-)?\d{{5}}-of-\d{{5}}\.safetensors"
+    return rf"model{dotted}\.safetensors|model\.safetensors\.index{dotted}\.json|{shard}"
+
+
+def _card(model: "PreTrainedModel", repository: str) -> bytes:
+    cls, model_type = type(model), type(model.config).model_type
+    text = _CARD.format(
+        name=repository.rpartition("/")[2],
+        cls=cls.__name__,
+        module=cls.__module__.partition("._")[0],
+        model_type=model_type,
+        parameters=model.num_parameters(),
+        repository=repository,
+    )
+    return model_card(text, library_name="nameplate", tags=[each for each in (model_type,) if each])

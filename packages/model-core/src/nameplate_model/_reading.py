@@ -1,0 +1,152 @@
+"""From places in files to tensors in memory: mapped where that costs nothing, else copied, and cast on the way.
+
+A mapped tensor is a private view of the page cache: nothing is read until it is used, and the first write to a page
+copies that page. Copies and casts go through a small staging buffer, several at once, so that the peak of a load is
+the model itself. Which tensor goes where is decided elsewhere.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import torch
+
+from nameplate_model._files import Held, Stored
+from nameplate_model._layout import ALIGNMENT
+
+Memory = Literal["auto", "mmap", "copy"]
+"""How tensors get into memory: mapped, copied, or whichever suits the file."""
+
+_SMALLEST_MAPPED = 64 << 10
+"""Bytes. A smaller file is read: mapping it would take a page table and a descriptor to save microseconds."""
+
+_STAGING = 4 << 20
+"""Bytes that one thread reads before it casts them; they stay in the processor's cache."""
+
+_PIECE = 16 << 20
+"""Bytes of a tensor that one thread copies before it takes the next piece."""
+
+_MOST_THREADS = 8
+"""More make disks slower, not faster."""
+
+CPU = torch.device("cpu")
+
+
+class Want(NamedTuple):
+    """A tensor of a checkpoint, and what is to become of it.
+
+    Attributes:
+        stored: Where it is.
+        device: Where it goes.
+        dtype: What it is cast to.
+    """
+
+    stored: "Stored | Held"
+    device: torch.device
+    dtype: torch.dtype
+
+
+class _Piece(NamedTuple):
+    """A range of elements to be copied from a file into a flat tensor."""
+
+    stored: Stored
+    flat: torch.Tensor
+    first: int
+    count: int
+
+
+def fetch(wants: Sequence[Want], memory: Memory) -> list[torch.Tensor]:
+    """Return the wanted tensors, in order.
+
+    Args:
+        wants: What is wanted.
+        memory: ``"mmap"`` maps whatever is aligned to its elements, ``"copy"`` nothing. ``"auto"`` also reads small
+            files and those behind a network.
+
+    Raises:
+        CorruptFileError: If a file has changed or cannot be read any more.
+    """
+    tensors: list[torch.Tensor] = []
+    pieces: list[_Piece] = []
+    for want in wants:
+        stored = want.stored
+        if isinstance(stored, Held):
+            tensors.append(_moved(stored.take(), want))
+        elif want.device == CPU and want.dtype == stored.dtype and is_mapped(stored, memory):
+            tensors.append(stored.mapped())
+        else:
+            on_host = torch.empty(stored.shape, dtype=_host_dtype(want), device=CPU)
+            pieces += _pieces(stored, on_host)
+            tensors.append(on_host)
+    _copy(pieces)
+    return [_moved(tensor, want) for tensor, want in zip(tensors, wants, strict=True)]
+
+
+def is_mapped(stored: Stored, memory: Memory) -> bool:
+    """Whether a tensor of a file becomes a view of it.
+
+    In a file of ours it must lie on the grid on which torch allocates memory: kernels treat the odd ends of a tensor
+    differently, so that the same weights elsewhere can give another last bit than before the save. In other files
+    hardly anything does, so it only has to be aligned to its own elements.
+    """
+    file = stored.file
+    grid = ALIGNMENT if file.header.ours else stored.dtype.itemsize
+    if memory == "copy" or stored.begin % grid or stored.begin == stored.end:
+        return False
+    return memory == "mmap" or (file.size >= _SMALLEST_MAPPED and not file.remote)
+
+
+def byte_view(tensor: torch.Tensor) -> memoryview:
+    """Return the memory of a contiguous tensor on the host; valid as long as the tensor lives."""
+    size = tensor.numel() * tensor.element_size()
+    # torch offers no buffer without numpy.
+    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")
+
+
+def in_parallel(work: Sequence[object], size: int) -> int:
+    """Return how many threads to use for *size* bytes of work in so many parts."""
+    return max(1, min(_MOST_THREADS, len(work), os.cpu_count() or 1)) if size > _STAGING else 1
+
+
+def _host_dtype(want: Want) -> torch.dtype:
+    # What goes to another device is cast there: the way is the same, and the device is faster.
+    return want.dtype if want.device == CPU else want.stored.dtype
+
+
+def _moved(tensor: torch.Tensor, want: Want) -> torch.Tensor:
+    return tensor.to(want.device, want.dtype)
+
+
+def _pieces(stored: Stored, tensor: torch.Tensor) -> Iterator[_Piece]:
+    flat, step = tensor.view(-1), _PIECE // stored.dtype.itemsize
+    for first in range(0, flat.numel(), step):
+        yield _Piece(stored, flat, first, min(step, flat.numel() - first))
+
+
+def _copy(pieces: Sequence[_Piece]) -> None:
+    size = sum(piece.count * piece.stored.dtype.itemsize for piece in pieces)
+    threads = in_parallel(pieces, size)
+    if threads == 1:
+        for piece in pieces:
+            _copy_piece(piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(_copy_piece, pieces):  # raises what a piece has raised
+            pass
+
+
+def _copy_piece(piece: _Piece) -> None:
+    stored, flat = piece.stored, piece.flat[piece.first : piece.first + piece.count]
+    begin = stored.begin + piece.first * stored.dtype.itemsize
+    with torch.no_grad():
+        if flat.dtype == stored.dtype:
+            stored.file.read_into(byte_view(flat), begin)
+            return
+        step = _STAGING // stored.dtype.itemsize
+        staging = torch.empty(min(step, piece.count), dtype=stored.dtype, device=CPU)
+        for first in range(0, piece.count, step):
+            part = staging[: min(step, piece.count - first)]
+            stored.file.read_into(byte_view(part), begin + first * stored.dtype.itemsize)
+            flat[first : first + step].copy_(part)

@@ -1,0 +1,172 @@
+"""The bytes of one safetensors file, written by value, each tensor hashed on the way.
+
+A file begins with a header whose size is known before its digests are: the header goes in last. Equal tensors under
+equal names give equal bytes. What the metadata says, and where the file goes, is decided elsewhere.
+"""
+
+import ctypes
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from typing import NamedTuple
+
+import torch
+
+from nameplate_config.files import Draft
+from nameplate_config.record import seal
+from nameplate_model._layout import ALIGNMENT, DIGEST_LENGTH, DIGESTS_KEY, DTYPES, METADATA, PAGE
+
+CODES: Mapping[torch.dtype, str] = {getattr(torch, name): code for name, code in DTYPES.items() if hasattr(torch, name)}
+"""What a file calls each dtype that it can hold."""
+
+MUCH = 8 << 20
+"""The bytes from which on another thread is worth its while."""
+
+_PIECE = 16 << 20  # what is copied from a device, hashed or written at a time
+_BLANK = "0" * DIGEST_LENGTH
+
+
+class Planned(NamedTuple):
+    """A tensor and where it goes.
+
+    Attributes:
+        name: Its name in the file.
+        tensor: Its values.
+        begin: Where its bytes begin, counted from the end of the header.
+        end: Where they end.
+    """
+
+    name: str
+    tensor: torch.Tensor
+    begin: int
+    end: int
+
+
+class Piece(NamedTuple):
+    """A part of a tensor's bytes in host memory.
+
+    Attributes:
+        memory: The bytes; a tensor, which keeps them alive.
+        copied: Whether they are a copy, made for this piece.
+    """
+
+    memory: torch.Tensor
+    copied: bool
+
+
+class StoppedError(Exception):
+    """Another thread of the same save has failed, so this one need not go on."""
+
+
+def bytes_of(tensor: torch.Tensor) -> int:
+    """Return the size of a tensor in a file."""
+    return tensor.numel() * tensor.element_size()
+
+
+def planned(state: Mapping[str, torch.Tensor]) -> list[Planned]:
+    """Return where each tensor goes; it depends on nothing but names, dtypes and sizes."""
+    found: list[Planned] = []
+    offset = 0
+    for name in sorted(state, key=lambda name: _order(name, state[name])):
+        end = offset + bytes_of(state[name])
+        found.append(Planned(name, state[name], offset, end))
+        offset = end
+    return found
+
+
+def _order(name: str, tensor: torch.Tensor) -> tuple[bool, int, int, str]:
+    """Sort so that as many tensors as possible can be mapped, and the order depends on nothing but the tensors.
+
+    The format allows no gaps. Tensors of whole 64-byte blocks come first and keep each other on that grid; of the
+    rest, wide elements come first, so that each is at least aligned to its own elements.
+    """
+    size = bytes_of(tensor)
+    return size % ALIGNMENT != 0, -tensor.element_size(), -size, name
+
+
+def header(plan: list[Planned], metadata: Mapping[str, str], digests: Mapping[str, str] | None = None) -> bytes:
+    """Return the header of a file, its length included, padded to whole pages.
+
+    Args:
+        plan: What is in the file, and where.
+        metadata: Texts by key, the record first.
+        digests: The digest of each tensor; blank ones, of the same size, if not given.
+    """
+    every = digests or {each.name: _BLANK for each in plan}
+    table: dict[str, object] = {METADATA: {**metadata, DIGESTS_KEY: json.dumps(every, separators=(",", ":"))}}
+    for each in plan:
+        shape = list(each.tensor.shape)
+        table[each.name] = {"dtype": CODES[each.tensor.dtype], "shape": shape, "data_offsets": [each.begin, each.end]}
+    text = json.dumps(table, separators=(",", ":")).encode()
+    length = -(-(len(text) + 8) // PAGE) * PAGE - 8
+    return length.to_bytes(8, "little") + text.ljust(length)
+
+
+def write_tensors(
+    draft: Draft, plan: list[Planned], metadata: Mapping[str, str], *, beside: bool, stop: Event | None = None
+) -> str:
+    """Write a whole file and flush it to the disk; return the digest of its header.
+
+    Args:
+        draft: An empty file.
+        plan: What goes into it, and where.
+        metadata: Texts by key, the record first, its digest blank.
+        beside: Whether the hashing has a thread of its own.
+        stop: Set by others to end it early.
+
+    Raises:
+        OSError: Whatever the system reports.
+        StoppedError: If somebody set *stop*.
+    """
+    draft.write(bytes(len(header(plan, metadata))))
+    digests = _write_beside(draft, plan) if beside else {each.name: _write_hashed(draft, each, stop) for each in plan}
+    sealed, digest = seal(header(plan, metadata, digests))
+    draft.write_at(0, sealed)
+    draft.finish()
+    return digest
+
+
+def _write_hashed(draft: Draft, each: Planned, stop: Event | None) -> str:
+    hashing = hashlib.sha256()
+    for piece in pieces(each.tensor):
+        if stop is not None and stop.is_set():
+            raise StoppedError
+        data = view_of(piece.memory)
+        hashing.update(data)
+        draft.write(data)
+    return hashing.hexdigest()[:DIGEST_LENGTH]
+
+
+def _write_beside(draft: Draft, plan: list[Planned]) -> dict[str, str]:
+    """Write the tensors while another thread hashes them; the disk has its share before the last is hashed."""
+    hashings = {each.name: hashlib.sha256() for each in plan}
+    done: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="hashing") as pool:
+        for each in plan:
+            for piece in pieces(each.tensor):
+                data = view_of(piece.memory)
+                done = pool.submit(hashings[each.name].update, data)
+                draft.write(data)
+                if piece.copied:  # one copy at a time is kept
+                    done.result()
+        draft.flush()
+        if done is not None:
+            done.result()
+    return {name: hashing.hexdigest()[:DIGEST_LENGTH] for name, hashing in hashings.items()}
+
+
+def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
+    """Yield the bytes of a tensor in row-major order, without a copy where it already lies so in host memory."""
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    dense = plain.contiguous()
+    flat = dense.reshape(-1).view(torch.uint8)
+    for begin in range(0, flat.numel(), _PIECE):
+        part = flat[begin : begin + _PIECE]
+        yield Piece(part.cpu(), copied=dense.data_ptr() != tensor.data_ptr() or not part.is_cpu)
+
+
+def view_of(memory: torch.Tensor) -> memoryview:
+    """Return a tensor's bytes as a buffer, which lives no longer than the tensor: torch has none without numpy."""
+    return memoryview((ctypes.c_char * memory.numel()).from_address(memory.data_ptr()))
