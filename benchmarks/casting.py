@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.memory import peak, start_peak
-from benchmarks.stack import checksum
+from benchmarks.values import checksum
 
 _PIECE = 16 << 20
 

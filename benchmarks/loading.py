@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.memory import private
-from benchmarks.stack import checksum
+from benchmarks.values import checksum
 
 Load = Callable[[str], nn.Module]
 """Loads the model in a folder."""

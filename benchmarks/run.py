@@ -4,18 +4,18 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
-from benchmarks import configs, imports, load_resnet
+from benchmarks import cast, configs, imports, load_resnet, load_tensors, save
 from benchmarks.measure import ROUNDS, Figures
-from benchmarks.report import Section, noise
+from benchmarks.report import Section
 
-_MIB = 1 << 20
 _PACKAGES = (
     "nameplate-config",
     "nameplate-model",
@@ -26,9 +26,27 @@ _PACKAGES = (
     "transformers",
 )
 _LEAST_ROUNDS = 7
-_PARTS = {"imports": imports.measure, "configs": configs.measure, "load_resnet": load_resnet.measure}
+_PARTS: "dict[str, Part]" = {  # imports first: later parts make this process larger, which a child starts with
+    "imports": imports,
+    "configs": configs,
+    "load_tensors": load_tensors,
+    "load_resnet": load_resnet,
+    "cast": cast,
+    "save": save,
+}
 _RESULTS = Path("benchmarks/results")
 _PICTURE = "config_growth.png"
+_WIDTH = 130
+
+
+class Part(Protocol):
+    """What is measured together."""
+
+    def measure(self, rounds: int) -> Mapping[str, Figures]:
+        """Return the figures of its programs, by name."""
+
+    def sections(self, figures: Mapping[str, Figures]) -> Iterable[Section]:
+        """Return its tables."""
 
 
 def main() -> None:
@@ -42,59 +60,22 @@ def main() -> None:
         parser.error(f"a median of fewer than {_LEAST_ROUNDS} samples says little")
     if options.only and options.output == _RESULTS:
         parser.error("--only needs an --output of its own, or it would overwrite the figures of the other parts")
-    measured = {part: measure(options.rounds) for part, measure in _PARTS.items() if part in (options.only or _PARTS)}
-    sections = list(_sections(measured))
-    console = Console(width=110)
-    for section in sections:
-        console.print(section.table())
+    console = Console(width=_WIDTH)
+    measured: dict[str, Mapping[str, Figures]] = {}
+    sections: list[Section] = []
+    for name, part in _PARTS.items():
+        if name not in (options.only or _PARTS):
+            continue
+        measured[name] = part.measure(options.rounds)
+        for section in part.sections(measured[name]):
+            console.print(section.table())
+            sections.append(section)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "latest.json").write_text(json.dumps(_record(measured, options.rounds), indent=1) + "\n")
     (options.output / "latest.md").write_text("\n".join(_markdown(sections, measured, options.rounds)) + "\n")
     if "configs" in measured:
         configs.draw_growth(measured["configs"]["growth"], options.output / _PICTURE)
     console.print(f"wrote {options.output / 'latest.json'}, latest.md and the picture of the configs, if measured")
-
-
-def _sections(measured: Mapping[str, Mapping[str, Figures]]) -> Iterator[Section]:
-    if "imports" in measured:
-        yield _imports_section(measured["imports"])
-    if "configs" in measured:
-        yield from configs.sections(measured["configs"])
-    if "load_resnet" in measured:
-        yield _loads_section(measured["load_resnet"])
-
-
-def _imports_section(figures: Mapping[str, Figures]) -> Section:
-    columns = ("what", "ours, CPU", "theirs, CPU", "ratio", "ours, peak", "theirs, peak", "ratio", "noise")
-    return Section("Importing, whole processes", columns, list(_import_rows(figures)))
-
-
-def _import_rows(figures: Mapping[str, Figures]) -> Iterator[tuple[str, ...]]:
-    for what, (ours, theirs) in imports.PAIRS.items():
-        mine, other = figures[ours], figures[theirs]
-        cpu, memory = (other.median(name) / mine.median(name) for name in ("cpu", "memory"))
-        yield (
-            what,
-            f"{1000 * mine.median('cpu'):.0f} ms",
-            f"{1000 * other.median('cpu'):.0f} ms",
-            f"{cpu:.1f}x",
-            f"{mine.median('memory') / _MIB:.0f} MiB",
-            f"{other.median('memory') / _MIB:.0f} MiB",
-            f"{memory:.1f}x",
-            noise(max(mine.spread("cpu"), other.spread("cpu"))),
-        )
-
-
-def _loads_section(figures: Mapping[str, Figures]) -> Section:
-    columns = ("with", "median", "against ours", "noise")
-    return Section("Loading a ResNet-18 from a warm local folder", columns, list(_load_rows(figures)))
-
-
-def _load_rows(figures: Mapping[str, Figures]) -> Iterator[tuple[str, ...]]:
-    ours = figures["ours"].median("answer")
-    for name, each in figures.items():
-        value = each.median("answer")
-        yield name, f"{value:.1f} ms", f"{value / ours:.1f}x", noise(each.spread("answer"))
 
 
 def _record(measured: Mapping[str, Mapping[str, Figures]], rounds: int) -> dict[str, object]:

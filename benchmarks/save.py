@@ -26,6 +26,12 @@ from benchmarks.stack_ours import build, load
 saving.ours(build({small!r}), build({shape!r}), load, {folder!r}{options})
 """
 
+_ONE_AFTER_THE_OTHER = """
+from nameplate_model import _shards
+assert _shards._MOST_WRITERS > 1
+_shards._MOST_WRITERS = 1
+"""
+
 _THEIRS = """
 from benchmarks import saving
 from benchmarks.stack import Shape
@@ -43,7 +49,7 @@ saving.raw(build({shape!r}), {folder!r})
 _OF_RAW, _AT_ONCE, _AGAIN = 1.05, 1.3, 20.0
 
 _NOTES = ("Transformers alone is what its users wait for: what it has written is then not yet on the disk.",)
-_SHARD_NOTES = ("One after the other is the same code, which is made to believe that there is one core.",)
+_SHARD_NOTES = ("One after the other is the same code with one thread.",)
 _AGAIN_NOTES = ("Loaded is a model whose parameters are still mapped from the files that it is saved into.",)
 
 
@@ -57,7 +63,7 @@ def measure(rounds: int) -> dict[str, Figures]:
             "ours": _OURS.format(before="", options="", **sizes),
             "transformers": _THEIRS.format(options="", **sizes),
             "shards": _OURS.format(before="", options=sharded, **sizes),
-            "one by one": _OURS.format(before="saving.with_one_core()", options=sharded, **sizes),
+            "one by one": _OURS.format(before=_ONE_AFTER_THE_OTHER, options=sharded, **sizes),
             "transformers, shards": _THEIRS.format(options=sharded, **sizes),
         }
         return compare(programs, rounds=rounds)

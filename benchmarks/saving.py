@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from benchmarks.stack import checksum
+from benchmarks.values import checksum
 
 _PIECE = 16 << 20
 
@@ -29,7 +29,7 @@ def ours(small: Any, model: Any, load: Callable[[str], Any], folder: str, **opti
     loaded = load(folder)
     answers["loaded, again"] = _milliseconds(lambda: loaded.save_pretrained(path, **options))
     _look_at(path, model)
-    shutil.rmtree(path)
+    _remove(path)
     print(json.dumps(answers))
 
 
@@ -40,7 +40,7 @@ def theirs(small: Any, model: Any, folder: str, **options: Any) -> None:
     saved = _milliseconds(lambda: model.save_pretrained(path, **options))
     flushed = _milliseconds(lambda: [_flush(each) for each in [*path.iterdir(), path]])
     _look_at(path, model)
-    shutil.rmtree(path)
+    _remove(path)
     print(json.dumps({"save": saved + flushed, "not flushed": saved}))
 
 
@@ -48,7 +48,8 @@ def raw(model: nn.Module, folder: str) -> None:
     """Write the bytes of the parameters of a model into a file, one after the other, and print the milliseconds."""
     path = Path(folder)
     path.mkdir()
-    weights = [memoryview(weight.detach().view(-1).numpy()).cast("B") for weight in model.parameters()]
+    arrays: list[Any] = [weight.detach().view(-1).numpy() for weight in model.parameters()]
+    weights = [memoryview(array).cast("B") for array in arrays]
 
     def write() -> None:
         with (path / "raw").open("wb", buffering=0) as file:
@@ -60,17 +61,8 @@ def raw(model: nn.Module, folder: str) -> None:
 
     taken = _milliseconds(write)
     assert (path / "raw").stat().st_size == sum(map(len, weights))
-    shutil.rmtree(path)
+    _remove(path)
     print(json.dumps({"save": taken}))
-
-
-def with_one_core() -> None:
-    """Make whoever asks believe that there is one core, so that nothing is done at once."""
-    os.cpu_count = _one
-
-
-def _one() -> int:
-    return 1
 
 
 def _warm_up(small: Any, folder: str, options: dict[str, Any]) -> None:
@@ -90,6 +82,12 @@ def _flush(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder now, so that the disk has nothing left to do when the next program starts."""
+    shutil.rmtree(folder)
+    _flush(folder.parent)
 
 
 def _look_at(folder: Path, model: nn.Module) -> None:

@@ -1,29 +1,17 @@
-"""Checkpoints of equal tensors: what they hold, and how a program proves that it got all of it.
+"""The size of a stack: a list of equal linear layers without a bias, the same model in each library.
 
-A stack is the same model in each library, a list of linear layers without a bias. Its values are whole numbers that
-differ from tensor to tensor and from place to place, so that sums of them are exact and tell a mistake.
+No torch here: what starts programs stays small, or they would begin with its memory as their peak.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-FLOAT = 4
-"""Bytes of an element."""
-
-_VALUES = 1 << 16
-_STEP = 977
-"""How far apart the values of neighbouring tensors and rows are; odd, so that they repeat late."""
-
-_EVERY = 256
-"""Elements between two that are looked at: four on each page, so that every page is read."""
+_FLOAT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a stack.
+    """The size of a stack of float32.
 
     Attributes:
         tensors: How many; a power of two.
@@ -36,20 +24,6 @@ class Shape:
     @property
     def fields(self) -> dict[str, Any]:
         """Return the fields of its config in either library."""
-        elements = self.size // FLOAT // self.tensors
+        elements = self.size // _FLOAT // self.tensors
         rows = 1 << (elements.bit_length() // 2)
         return {"tensors": self.tensors, "rows": rows, "columns": elements // rows}
-
-
-def fill(tensors: Iterable[torch.Tensor]) -> None:
-    """Give every tensor its values."""
-    for index, tensor in enumerate(tensors):
-        rows = torch.arange(tensor.shape[0], dtype=torch.float32) * _STEP
-        columns = torch.arange(tensor.shape[1], dtype=torch.float32) + index * _STEP
-        torch.add(rows[:, None], columns[None], out=tensor).remainder_(_VALUES)
-
-
-def checksum(tensors: Iterable[torch.Tensor]) -> float:
-    """Return a number that another order, a lost tensor or a page of other values changes; reads every page."""
-    looked_at = (tensor.detach().flatten()[::_EVERY].double() for tensor in tensors)
-    return sum(float(values.sum()) * place for place, values in enumerate(looked_at, start=1))

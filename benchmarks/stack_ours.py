@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.stack import Shape, checksum, fill
+from benchmarks.stack import Shape
+from benchmarks.values import checksum, fill
 from nameplate_config import PreTrainedConfig
 from nameplate_model import PreTrainedModel
 

@@ -7,7 +7,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.stack import Shape, checksum, fill
+from benchmarks.stack import Shape
+from benchmarks.values import checksum, fill
 
 disable_progress_bar()  # ours has none to draw
 

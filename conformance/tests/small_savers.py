@@ -100,8 +100,10 @@ def in_a_child(folder: Path, data: bytes) -> None:
     """Let a process of its own write."""
     child = os.fork()
     if not child:
-        in_place(folder, data)
-        os._exit(0)
+        try:
+            in_place(folder, data)
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
 
 
@@ -171,7 +173,7 @@ def waits(folder: Path, data: bytes) -> None:
     try:
         replace(folder, data)
     except OSError:
-        signal.alarm(1)  # the patience of the harness, made shorter
+        signal.setitimer(signal.ITIMER_REAL, 0.02)  # the patience of the harness, made shorter
         while True:
             signal.pause()
 
@@ -180,7 +182,7 @@ def does_nothing(folder: Path, data: bytes) -> None:
     """Save nothing."""
 
 
-def fails(folder: Path, data: bytes) -> None:
+def fails(folder: Path, data: bytes) -> None:  # noqa: ARG001
     """Fail though nothing befalls it."""
     message = "no space for that number"
     raise ValueError(message)
@@ -206,13 +208,13 @@ def in_every_way(folder: Path, data: bytes) -> None:
     os.chdir(folder)
     os.truncate("w", 10)
     os.link("w", "x")
-    os.symlink("x", "y")
+    os.symlink("x", "y")  # noqa: PTH211
     os.rename("x", "z", src_dir_fd=base)
-    os.chmod("z", 0o600)
+    os.chmod("z", 0o600)  # noqa: PTH101
     os.utime("z")
-    os.unlink("z")
-    os.mkdir("d")
-    os.rmdir("d")
+    os.unlink("z")  # noqa: PTH108
+    os.mkdir("d")  # noqa: PTH102
+    os.rmdir("d")  # noqa: PTH106
     os.fsync(base)
     replace(folder, data)
 
@@ -250,14 +252,14 @@ def main(saver: str, engine: str, points: str = "") -> None:
     except ConformanceError as error:
         print(json.dumps({"error": str(error)}))  # noqa: T201 - the caller reads it
         return
-    problems = {fault.name: [each for run in found.runs if run.fault == fault.name for each in run.problems] for fault in FAULTS}
+    runs = {fault.name: [run for run in found.runs if run.fault == fault.name] for fault in FAULTS}
     print(  # noqa: T201
         json.dumps(
             {
                 "calls": [each.name for each in found.calls],
-                "problems": problems,
-                "places": {fault.name: [run.at for run in found.runs if run.fault == fault.name] for fault in FAULTS},
-                "raised": [run.raised for run in found.runs if run.fault == "ENOSPC once"],
+                "problems": {fault: [each for run in of for each in run.problems] for fault, of in runs.items()},
+                "places": {fault: [run.at for run in of] for fault, of in runs.items()},
+                "raised": [run.raised for run in runs["ENOSPC once"]],
                 "text": found.problems,
                 "blind": found.blind,
             }

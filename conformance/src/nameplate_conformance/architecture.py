@@ -49,8 +49,9 @@ class Tags:
         batch_independent: Whether each row of a batch is answered by itself in evaluation mode (M10, M13).
         builds_on_meta: Whether it can be built without memory, which a constructor that reads its own weights, or a
             lazy layer, cannot (M08, M11).
-        exportable: Whether `forward` can be followed without values, so that it can be exported and compiled (M11,
-            K01, K02).
+        compilable: Whether `torch.compile` can capture `forward` as one graph, which it cannot for recurrent layers
+            (K02).
+        exportable: Whether `forward` can be followed without values, so that it can be exported (M11, K01).
         gradient_checkpointing: Whether it can be checkpointed; None leaves the answer to the model (T03).
         passive_fields: Fields of the config that no model reads, such as names of labels (M12).
         unused_parameters: Patterns, as in a shell, of trainable parameters that get no gradient (T01).
@@ -62,6 +63,7 @@ class Tags:
 
     batch_independent: bool = True
     builds_on_meta: bool = True
+    compilable: bool = True
     exportable: bool = True
     gradient_checkpointing: bool | None = None
     passive_fields: tuple[str, ...] = ()

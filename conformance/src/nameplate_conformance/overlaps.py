@@ -23,6 +23,14 @@ def overlapping(model: nn.Module) -> set[frozenset[str]]:
     return {frozenset(names) for names in groups if len(names) > 1}
 
 
+def same_objects(model: nn.Module) -> set[frozenset[str]]:
+    """Return the names under which one and the same tensor is registered, one set for each such tensor."""
+    groups: dict[int, set[str]] = {}
+    for name, tensor in every_tensor(model).items():
+        groups.setdefault(id(tensor), set()).add(name)
+    return {frozenset(names) for names in groups.values() if len(names) > 1}
+
+
 def in_common(one: nn.Module, other: nn.Module) -> list[str]:
     """Return the names of the tensors of one module that overlap a tensor of another."""
     theirs = _extents(every_tensor(other))

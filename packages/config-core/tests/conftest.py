@@ -67,7 +67,7 @@ def talk(home: Path) -> Iterator[Callable[[str, dict[str, str], dict[str, Any]],
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1,localhost",
     }
 
     def talking(script: str, env: dict[str, str], question: dict[str, Any]) -> Any:

@@ -1,7 +1,9 @@
-"""A Hub on the loopback interface: the part of its HTTP interface that reading and publishing configs needs.
+"""A Hub on the loopback interface: the part of its HTTP interface that reading and publishing models needs.
 
-Repositories live in memory, each commit a whole tree of files. The real client of huggingface_hub talks to it,
-so a test sees what a user would. Set `HF_ENDPOINT` to `LoopbackHub.endpoint` before that client is imported.
+Repositories live in memory, each commit a whole tree of files. Weights are large files: they are uploaded and
+downloaded apart from the rest, at another host name, and a commit only names them. The real client of
+huggingface_hub talks to it, so a test sees what a user would. Set `HF_ENDPOINT` to `LoopbackHub.endpoint` before
+that client is imported.
 """
 
 import base64
@@ -9,7 +11,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,6 +24,9 @@ TOKEN = "hf_loopback"  # noqa: S105 - opens nothing but this
 
 READER = "hf_reader"
 """The access token that may only read."""
+
+LARGE = (".safetensors", ".bin")
+"""How the names of files end that are large ones, whatever their size."""
 
 USER = "user"
 """Whose tokens they are."""
@@ -70,6 +75,8 @@ class LoopbackHub:
         requests: Method and path of each request, in order.
         broken: While true, every request fails as if the Hub were down.
         unseen: The ids of repositories that exist, but not for whoever asks.
+        large: The large files that were uploaded, by the SHA-256 of their content.
+        meanwhile: What happens when the next commit is prepared, as by somebody else.
     """
 
     def __init__(self) -> None:
@@ -77,6 +84,8 @@ class LoopbackHub:
         self.requests: list[str] = []
         self.broken = False
         self.unseen: set[str] = set()
+        self.large: dict[str, bytes] = {}
+        self.meanwhile: Callable[[], object] | None = None
         handler = type("BoundHandler", (Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -100,18 +109,22 @@ class LoopbackHub:
         self.requests.clear()
         self.broken = False
         self.unseen.clear()
+        self.large.clear()
+        self.meanwhile = None
 
-    def commit(self, name: str, files: dict[str, str], *, branch: str = "main", **access: bool) -> str:
+    def commit(self, name: str, files: Mapping[str, str | bytes], *, branch: str = "main", **access: bool) -> str:
         """Add a commit with exactly these files to a branch, and return its hash.
 
         Args:
             name: The id of the repository, which is created if needed.
-            files: The text of each file by its path.
+            files: The text, or the bytes, of each file by its path.
             branch: The branch that points to the commit from now on.
             **access: `private` and `gated`, for a repository that is created.
         """
         repository = self.repositories.setdefault(name, Repository(**access))
-        return repository.add(branch, {path: text.encode() for path, text in files.items()})
+        return repository.add(
+            branch, {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
+        )
 
     def tag(self, name: str, tag: str) -> None:
         """Let a tag point to what the main branch points to."""
@@ -130,14 +143,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with what the path names, or with the Hub's own kind of error."""
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.body = self.read_body()
         self.hub.requests.append(f"{self.command} {self.path}")
         try:
             self.answer(urlsplit(self.path).path)
         except RefusedError as error:
             self.reply(error.status, b"{}", error.headers)
 
-    do_HEAD = do_POST = do_GET  # noqa: N815 - the names that http.server asks for
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server asks for
+
+    def read_body(self) -> bytes:
+        """Return what the client sent, in one piece or in many."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def answer(self, path: str) -> None:
         """Find the route of a path and take it."""
@@ -208,7 +232,32 @@ class Handler(BaseHTTPRequestHandler):
         data = repository.commits[commit].get(path)
         if data is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "EntryNotFound", **{"X-Repo-Commit": commit})
-        self.reply(HTTPStatus.OK, data, {"X-Repo-Commit": commit, "ETag": f'"{git_name(data)}"'})
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{git_name(data)}"'}
+        if not path.endswith(LARGE):
+            self.send_data(data, headers)
+            return
+        name = sha256(data)
+        self.hub.large[name] = data
+        elsewhere = f"{self.hub.endpoint}/large/{name}".replace("127.0.0.1", "localhost")
+        linked = {"X-Linked-Etag": f'"{name}"', "X-Linked-Size": str(len(data)), "Location": elsewhere}
+        self.reply(HTTPStatus.FOUND, b"", headers | linked)
+
+    def send_large(self, large: str) -> None:
+        """Send a large file from the host that keeps them."""
+        if large not in self.hub.large:
+            raise RefusedError(HTTPStatus.NOT_FOUND)
+        self.send_data(self.hub.large[large], {"ETag": f'"{large}"'})
+
+    def send_data(self, data: bytes, headers: dict[str, str]) -> None:
+        """Send a file, or the part of it that is asked for."""
+        headers["Accept-Ranges"] = "bytes"
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if asked is None:
+            self.reply(HTTPStatus.OK, data, headers)
+            return
+        start, end = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
+        headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+        self.reply(HTTPStatus.PARTIAL_CONTENT, data[start : end + 1], headers)
 
     # ---- writing
 
@@ -236,24 +285,59 @@ class Handler(BaseHTTPRequestHandler):
         self.reply_json({})
 
     def preupload(self, name: str, revision: str) -> None:
-        """Say of each file that it goes into the commit itself, and which content the repository has now."""
+        """Say of each file whether it goes into the commit itself, and which content the repository has now."""
         repository = self.writable(name)
         there = repository.commits[repository.resolve(revision)]
-        paths = [each["path"] for each in json.loads(self.body)["files"]]
-        known = {path: git_name(there[path]) if path in there else None for path in paths}
         answers = [
-            {"path": path, "uploadMode": "regular", "shouldIgnore": False, "oid": oid} for path, oid in known.items()
+            {
+                "path": path,
+                "uploadMode": "lfs" if path.endswith(LARGE) else "regular",
+                "shouldIgnore": False,
+                "oid": name_of(path, there[path]) if path in there else None,
+            }
+            for path in (each["path"] for each in json.loads(self.body)["files"])
         ]
         self.reply_json({"files": answers})
+        meanwhile, self.hub.meanwhile = self.hub.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+    def check_card(self) -> None:
+        """Find nothing wrong with a card."""
+        assert json.loads(self.body)["content"]
+        self.reply_json({"errors": [], "warnings": []})
+
+    def plan_large(self, name: str) -> None:
+        """Say of each large file where it is to be put, or that it is there."""
+        self.writable(name)
+        objects = json.loads(self.body)["objects"]
+        for each in objects:
+            where = f"{self.hub.endpoint}/large/{each['oid']}"
+            if each["oid"] not in self.hub.large:
+                each["actions"] = {"upload": {"href": where}, "verify": {"href": f"{where}/verify"}}
+        self.reply_json({"transfer": "basic", "objects": objects})
+
+    def put_large(self, large: str) -> None:
+        """Keep a large file that is what its name says."""
+        if sha256(self.body) != large:
+            raise RefusedError(HTTPStatus.BAD_REQUEST)
+        self.hub.large[large] = self.body
+        self.reply(HTTPStatus.OK, b"", {})
+
+    def verify_large(self, large: str) -> None:
+        """Say whether a large file arrived."""
+        self.reply_json({}, HTTPStatus.OK if large in self.hub.large else HTTPStatus.NOT_FOUND)
 
     def add_commit(self, name: str, revision: str) -> None:
         """Add a commit to a branch, or propose it as a pull request."""
         repository = self.writable(name)
-        files = dict(repository.commits[repository.resolve(revision)])
+        present = repository.resolve(revision)
+        files = dict(repository.commits[present])
         header, *changes = map(json.loads, self.body.splitlines())
+        if header["value"].get("parentCommit") not in {None, present}:
+            raise RefusedError(HTTPStatus.PRECONDITION_FAILED)
         for change in changes:
-            assert change["key"] == "file", change
-            files[change["value"]["path"]] = base64.b64decode(change["value"]["content"])
+            self.change(files, change["key"], **change["value"])
         proposed = "create_pr" in parse_qs(urlsplit(self.path).query)
         number = 1 + sum(reference.startswith("refs/pr/") for reference in repository.references)
         reference = f"refs/pr/{number}" if proposed else revision
@@ -261,6 +345,19 @@ class Handler(BaseHTTPRequestHandler):
         answer = {"commitOid": commit, "commitUrl": f"{self.hub.endpoint}/{name}/commit/{commit}"}
         discussion = {"pullRequestUrl": f"{self.hub.endpoint}/{name}/discussions/{number}"} if proposed else {}
         self.reply_json({**answer, **discussion})
+
+    def change(
+        self, files: dict[str, bytes], key: str, *, path: str, content: str = "", oid: str = "", **_: Any
+    ) -> None:
+        """Make one change of a commit."""
+        if key == "file":
+            files[path] = base64.b64decode(content)
+        elif key == "lfsFile" and oid in self.hub.large:
+            files[path] = self.hub.large[oid]
+        elif key == "deletedFile" and path in files:
+            del files[path]
+        else:
+            raise RefusedError(HTTPStatus.BAD_REQUEST)
 
     # ---- answering
 
@@ -283,11 +380,26 @@ def git_name(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324 - git's choice
 
 
+def sha256(data: bytes) -> str:
+    """Return what a large file with this content is called."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def name_of(path: str, data: bytes) -> str:
+    """Return what the Hub calls a file."""
+    return sha256(data) if path.endswith(LARGE) else git_name(data)
+
+
 API = r"/api/models/(?P<name>[^/]+/[^/]+)"
 ROUTES = (
     ("GET", API + r"(?:/revision/(?P<revision>[^/]+))?", Handler.send_info),
     ("GET HEAD", r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.send_file),
+    ("GET HEAD", r"/large/(?P<large>\w+)", Handler.send_large),
     ("POST", r"/api/repos/create", Handler.create),
+    ("POST", r"/(?P<name>[^/]+/[^/]+)\.git/info/lfs/objects/batch", Handler.plan_large),
+    ("PUT", r"/large/(?P<large>\w+)", Handler.put_large),
+    ("POST", r"/large/(?P<large>\w+)/verify", Handler.verify_large),
+    ("POST", r"/api/validate-yaml", Handler.check_card),
     ("POST", API + r"/branch/(?P<revision>[^/]+)", Handler.create_branch),
     ("POST", API + r"/preupload/(?P<revision>[^/]+)", Handler.preupload),
     ("POST", API + r"/commit/(?P<revision>[^/]+)", Handler.add_commit),

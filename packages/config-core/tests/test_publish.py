@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from nameplate_config import PreTrainedConfig, UnknownOptionError
-from nameplate_config._publish import publish
+from nameplate_config import PreTrainedConfig, UnknownOptionError, model_card, publish
 
 TOKEN = "hf_loopback"  # noqa: S105 - opens nothing but the loopback Hub
 READER = "hf_reader"
@@ -35,7 +34,8 @@ BlockConfig.register_for_auto_class()
 
 CLIENT = """
 import json, os, sys
-from nameplate_config import NameplateError, PreTrainedConfig
+from pathlib import Path
+from nameplate_config import NameplateError, PreTrainedConfig, publish
 from blocks.configuration import BlockConfig
 
 class Plain(PreTrainedConfig):
@@ -48,6 +48,11 @@ def push(width, repository, coded=False, **options):
 def save(width, folder, **options):
     Plain(width=width).save_pretrained(folder, **options)
     return sorted(os.listdir(folder))
+
+def put(repository, files, paths=(), once=(), instead_of="", **options):
+    encoded, once = ({name: text.encode() for name, text in dict(each).items()} for each in (files, once))
+    paths = {name: Path(path) for name, path in dict(paths).items()}
+    return publish(repository, {**encoded, **paths}, "Put", once, instead_of, **options)
 
 def load(source, **options):
     config = Plain.from_pretrained(source, **options)
@@ -170,6 +175,68 @@ def test_a_push_that_changes_nothing_adds_no_commit(hub: Any, ask: Ask):
 
     assert ask("push", width=16, repository="user/name") == first
     assert len(messages(hub)) == 1
+
+
+# ---- any files
+
+
+def test_files_go_from_the_disk(hub: Any, ask: Ask, tmp_path: Path):
+    """A file that is given as a path is uploaded from there, and large ones apart from the commit that names them."""
+    weights = os.urandom(100_000)
+    (tmp_path / "weights").write_bytes(weights)
+    ask("put", repository="user/name", files={"a.txt": "a"}, paths={"model.safetensors": str(tmp_path / "weights")})
+
+    assert pushed(hub) == {"a.txt": b"a", "model.safetensors": weights}
+    assert [line.partition(" ")[0] for line in hub.requests if "/large/" in line] == ["PUT", "POST"]
+    assert messages(hub) == ["Put"]
+
+
+def test_a_file_can_be_added_only_once(hub: Any, ask: Ask):
+    """What the owners of a repository may have edited is added only where there is none."""
+    ask("put", repository="user/name", files={"a": "1"}, once={"README.md": "first"})
+    hub.commit("user/other", {"README.md": "edited"})
+    for name in ("user/name", "user/other"):
+        ask("put", repository=name, files={"a": "2"}, once={"README.md": "second"})
+
+    assert pushed(hub) == {"a": b"2", "README.md": b"first"}
+    assert pushed(hub, "user/other") == {"a": b"2", "README.md": b"edited"}
+
+
+def test_files_can_take_the_place_of_others(hub: Any, ask: Ask):
+    """What matches the expression, whole, and is not added, is removed in the same commit."""
+    hub.commit("user/name", {"part-1": "1", "part-2": "2", "part-3": "3", "part-10x": "x", "deep/part-1": "d"})
+    ask("put", repository="user/name", files={"part-2": "two", "index": "i"}, instead_of=r"part-\d+|absent")
+
+    assert pushed(hub) == {"part-2": b"two", "part-10x": b"x", "deep/part-1": b"d", "index": b"i"}
+    assert len(hub.repositories["user/name"].commits) == 2
+
+
+def test_the_branch_is_looked_at(hub: Any, ask: Ask):
+    """Which files are there, and which are in the way, is asked of the branch that is committed to."""
+    hub.commit("user/name", {"old": "main", "README.md": "main"})
+    hub.commit("user/name", {"old": "dev"}, branch="dev")
+    ask("put", repository="user/name", files={"a": "1"}, once={"README.md": "x"}, instead_of="old", revision="dev")
+
+    assert pushed(hub, revision="dev") == {"a": b"1", "README.md": b"x"}
+    assert pushed(hub) == {"old": b"main", "README.md": b"main"}
+
+
+def test_a_commit_in_between_is_not_overwritten(hub: Any, ask: Ask):
+    """Who commits after we looked and before we commit makes the push fail, and nothing is lost."""
+    hub.commit("user/name", {"old": "1"})
+    hub.meanwhile = lambda: hub.commit("user/name", {"README.md": "edited"})
+    answer = ask("put", repository="user/name", files={"a": "1"}, once={"README.md": "ours"}, instead_of="old")
+
+    assert answer["error"] == "HubError"
+    assert "412" in answer["text"]
+    assert pushed(hub) == {"README.md": b"edited"}
+
+
+def test_a_card_is_what_the_hub_reads():
+    """A card begins with its data as YAML, and goes on with its text; what is not given is not there."""
+    assert model_card("# Title\n\nText.", library_name="nameplate", tags=["a", "b"], license=None).decode() == (
+        "---\nlibrary_name: nameplate\ntags:\n- a\n- b\n---\n\n# Title\n\nText.\n"
+    )
 
 
 # ---- how

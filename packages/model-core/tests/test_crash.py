@@ -110,10 +110,10 @@ def save_between(program: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_p
         left = iter(range(times))
         real = _model.open_weights
 
-        def open_weights(source: Any) -> Any:
+        def open_weights(*arguments: Any) -> Any:
             if next(left, None) is not None:
                 program["state"](2).save_pretrained(tmp_path)
-            return real(source)
+            return real(*arguments)
 
         monkeypatch.setattr(_model, "open_weights", open_weights)
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -302,15 +303,27 @@ def test_a_packed_archive(folder: Path):
     assert says(folder, CorruptFileError, corrupt(folder / PICKLE, "an archive that torch does not write"))
 
 
+TOO_MUCH = (
+    "describes more tensors than are read from one pickle: "
+    "over 1,000,000 instructions, 16,777,216 bytes of them or 4,194,304 of names."
+)
+
+
 def test_a_pickle_with_too_many_instructions(folder: Path):
     """Reading stops after a million instructions."""
     rezip(folder / PICKLE, lambda name, data: b"\x80\x02" + b"N0" * 600_000 + b"}." if name == "data.pkl" else data)
 
-    assert says(
-        folder,
-        CheckpointError,
-        f"'{folder / PICKLE}' has a pickle of over 1,000,000 instructions or 16,777,216 bytes.{WAY_OUT}",
-    )
+    assert says(folder, CheckpointError, f"'{folder / PICKLE}' {TOO_MUCH}{WAY_OUT}")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_archive_of_too_many_entries(large: bool, folder: Path):
+    """The directory of an archive is not read if it is larger than any of tensors."""
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF if large else 5 << 20, 4, 0)
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 80_000, 80_000, 5 << 20, 4) if large else b""
+    (folder / PICKLE).write_bytes(b"PK\3\4" + bytes(5 << 20) + record + end)
+
+    assert says(folder, CheckpointError, f"'{folder / PICKLE}' {TOO_MUCH}{WAY_OUT}")
 
 
 def test_a_tar_file(folder: Path):

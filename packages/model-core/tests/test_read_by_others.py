@@ -74,6 +74,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "gpt2_bfloat16": (lambda: gpt2().bfloat16(), {}),
     "gpt2_untied": (lambda: gpt2(tie_word_embeddings=False), {}),
     "odd": (lambda: OddModel(OddConfig()), {}),
+    "odd_sharded": (lambda: OddModel(OddConfig()), {"max_shard_size": 50}),
     "speaker": (speaker, {}),
     "speaker_sharded": (speaker, {"max_shard_size": 100}),
 }
@@ -96,6 +97,8 @@ READ: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("transformers", "odd", {"name": "OddModel"}),
     ("transformers", "odd", {"name": "AutoModel"}),
+    ("load_torch_model", "odd", {}),
+    ("load_torch_model", "odd_sharded", {}),
     ("load_torch_model", "speaker", {}),
     ("load_torch_model", "speaker_sharded", {}),
     ("load_model", "speaker", {}),

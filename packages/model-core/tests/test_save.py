@@ -403,7 +403,9 @@ def test_extra_state_that_is_no_tensor_is_an_error(tmp_path: Path):
     with pytest.raises(CheckpointError) as caught:
         Remembering(NetConfig()).save_pretrained(tmp_path)
 
-    assert str(caught.value) == ("the state dict holds {'steps': 3} under '_extra_state'; only tensors can be saved.")
+    assert str(caught.value) == (
+        "the extra state of the model is {'steps': 3}; get_extra_state() must return a tensor to be saved."
+    )
 
 
 @pytest.mark.parametrize("name", ["__metadata__", "\ud800"])
@@ -435,7 +437,7 @@ def test_a_path_that_is_a_file_is_an_error(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-WHOLE = "\n  What it holds is whole: the checkpoint from before, or the new one."
+UNTOUCHED = "\n  What it holds is as it was before."
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
@@ -444,7 +446,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
     with pytest.raises(SaveError) as caught:
         Net(NetConfig()).save_pretrained(folder)
 
-    assert str(caught.value) == f"'{folder}' could not be written: File name too long." + WHOLE
+    assert str(caught.value) == f"'{folder}' could not be written: File name too long." + UNTOUCHED
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -486,7 +488,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(name: str, count: int, monkeypatc
     with pytest.raises(SaveError) as caught:
         new.save_pretrained(tmp_path)
 
-    assert str(caught.value) == f"'{tmp_path}' could not be written: No space left on device." + WHOLE
+    assert str(caught.value) == f"'{tmp_path}' could not be written: No space left on device." + UNTOUCHED
     assert contents(tmp_path) == before
 
 
@@ -532,7 +534,7 @@ def test_a_real_limit_of_the_system_leaves_the_old_checkpoint(tmp_path: Path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    assert str(caught.value) == f"'{tmp_path}' could not be written: File too large." + WHOLE
+    assert str(caught.value) == f"'{tmp_path}' could not be written: File too large." + UNTOUCHED
     assert contents(tmp_path) == before
 
 

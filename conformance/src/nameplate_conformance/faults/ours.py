@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-import nameplate_model
 from nameplate_config import PreTrainedConfig, SourceNotFoundError
 from nameplate_conformance.faults.transitions import BLOCK, State
 from nameplate_model import PreTrainedModel
+from nameplate_model.errors import CommittedError
 
 
 class LadderConfig(PreTrainedConfig):
@@ -57,5 +57,4 @@ class OurSaver:
 
     def committed(self, error: BaseException) -> bool:
         """Return whether the error says that the new checkpoint is there, though perhaps not on the disk."""
-        committed = getattr(nameplate_model, "NotDurableError", None)
-        return committed is not None and isinstance(error, committed)
+        return isinstance(error, CommittedError)

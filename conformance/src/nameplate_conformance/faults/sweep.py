@@ -36,8 +36,8 @@ class Run:
         fault: The name of the fault.
         at: At which change, counted from 0.
         call: The change.
-        outcome: ``old`` or ``new`` if the folder holds exactly that state (``old`` if both are the same), ``mix`` if it holds another and nobody
-            says so, ``unloadable`` if it cannot be read.
+        outcome: ``old`` or ``new`` if the folder holds exactly that state (``old`` if both are the same), ``mix`` if
+            it holds another and nobody says so, ``unloadable`` if it cannot be read.
         seen: What the judge said of the folder.
         raised: What the save raised, or an empty text.
         problems: What must not be, a sentence each.

@@ -5,6 +5,7 @@ import platform
 import signal
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from nameplate_conformance.faults import ptrace
@@ -80,6 +81,7 @@ class _Tracer:
                 self._stopped(thread, status)
             elif thread == self._process:
                 end = status
+                self._kill()  # whatever it has left behind
         ended_by = os.WTERMSIG(end) if os.WIFSIGNALED(end) else 0
         return Trace(tuple(self._calls), tuple(self._failed), ended_by, self._blind)
 
@@ -158,7 +160,9 @@ class _Tracer:
         self._failed.append(name)
 
     def _kill(self) -> None:
-        os.kill(self._process, signal.SIGKILL)
+        """End it, with all its threads and children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process, signal.SIGKILL)
 
     def _watched(self, signature: Signature, thread: int, arguments: tuple[int, ...]) -> tuple[str, ...]:
         """Return which paths in the folder a call is going to change."""

@@ -14,7 +14,7 @@ from nameplate_conformance.answers import another_batch, batch_size, close, name
 from nameplate_conformance.bits import bits, every_tensor, output_bits, require_same, state_bits
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, Strength, inapplicable, law, require
-from nameplate_conformance.overlaps import in_common, overlapping
+from nameplate_conformance.overlaps import in_common, same_objects
 
 
 @law("M04", "running changes nothing", level=2, needs=["M01"], per_device=True)
@@ -102,7 +102,8 @@ def rows_are_independent(case: Case, evidence: Evidence) -> None:
 def copy_is_the_same_model(case: Case, evidence: Evidence) -> None:
     """`copy.deepcopy` and `pickle` give a model with the same bits, shared memory, modes and frozen parameters, and
     the same answers, which has no memory in common with the original. Averaging weights, sending a model to a
-    process and comparing two runs begin with a copy. torch itself refuses to pickle parametrizations."""
+    process and comparing two runs begin with a copy. torch itself pickles no parametrizations, and copies views of
+    a parameter one by one."""
     model = case.poisoned()
     copies = {"copied": copy.deepcopy(model)}
     if not any(is_parametrized(module) for module in model.modules()):
@@ -112,11 +113,11 @@ def copy_is_the_same_model(case: Case, evidence: Evidence) -> None:
         require(not common, f"{when}: the original and the other share the memory of {', '.join(common[:4])}")
         before, after = ({name: bits(each) for name, each in every_tensor(m).items()} for m in (model, other))
         require_same(before, after, evidence, what="tensors", when=when)
-        require(overlapping(model) == overlapping(other), f"{when}: other tensors share memory")
+        require(same_objects(model) == same_objects(other), f"{when}: a tensor that has two names became two tensors")
         require(_natures(model) == _natures(other), f"{when}: other parameters are frozen")
         require(_modes(model) == _modes(other), f"{when}: the mode of a module changed")
-        answers = (output_bits(case.answer(each)) for each in (model, other))
-        require_same(*answers, evidence, what="outputs", when=when)
+        expected, found = (output_bits(case.answer(each)) for each in (model, other))
+        require_same(expected, found, evidence, what="outputs", when=when)
 
 
 def _natures(model: nn.Module) -> dict[str, bool]:

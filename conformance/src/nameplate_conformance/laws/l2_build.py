@@ -15,9 +15,10 @@ from nameplate_conformance.bits import Bits, bits, every_tensor, output_bits, ou
 from nameplate_conformance.case import Case, drawn_kwargs
 from nameplate_conformance.law import Evidence, Scope, Strength, inapplicable, law, require
 from nameplate_conformance.oracle import SINGLE, StoredTensor, write_safetensors
-from nameplate_conformance.overlaps import by_memory, in_common, overlapping
+from nameplate_conformance.overlaps import by_memory, in_common, overlapping, same_objects
 from nameplate_conformance.snapshot import Snapshot
 from nameplate_conformance.strategies import Kwargs, is_accepted
+from nameplate_model import PreTrainedModel
 
 _SAMPLES = 40
 _MOST_PAIRS = 12
@@ -105,7 +106,7 @@ def it_builds_without_memory(case: Case, evidence: Evidence) -> None:
     stray = [name for name, tensor in every_tensor(meta).items() if not tensor.is_meta]
     require(not stray, f"built on the meta device, these are elsewhere: {', '.join(stray[:4])}")
     require(_layout(real) == _layout(meta), "built on the meta device, keys, shapes or dtypes differ")
-    require(_ties(real) == _ties(meta), "built on the meta device, other tensors are shared")
+    require(same_objects(real) == same_objects(meta), "built on the meta device, other tensors are shared")
     _require_tensors(_layout(real))
     evidence.count("tensors", len(_layout(real)))
 
@@ -115,20 +116,13 @@ def _require_meta(case: Case) -> None:
         inapplicable("the architecture says that it cannot be built on the meta device")
 
 
-def _on_meta(case: Case) -> nn.Module:
+def _on_meta(case: Case) -> PreTrainedModel:
     with torch.device("meta"):
         return case.plain()
 
 
 def _layout(model: nn.Module) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in every_tensor(model).items()}
-
-
-def _ties(model: nn.Module) -> set[frozenset[str]]:
-    groups: dict[int, set[str]] = {}
-    for name, tensor in every_tensor(model).items():
-        groups.setdefault(id(tensor), set()).add(name)
-    return {frozenset(names) for names in groups.values() if len(names) > 1}
 
 
 @law("M09", "what a file lacks is initialised", level=2, needs=["M03", "M08", "S01"])
@@ -190,11 +184,13 @@ def default_config_builds_and_runs(case: Case, evidence: Evidence) -> None:
     evidence.count("models")
     if not case.architecture.tags.exportable:
         return
-    inputs = case.architecture.make_inputs(meta)  # type: ignore[arg-type]
+    inputs = case.architecture.make_inputs(meta)
+    tensors = [*meta.named_parameters(), *meta.named_buffers()]
     with FakeTensorMode() as fakes, torch.no_grad():
-        model = default.plain().eval()
-        answer = model(**{name: fakes.from_tensor(value) for name, value in inputs.items()})
-        promised = require_promised(case.architecture, model.config, inputs, answer)
+        stand_ins = {name: torch.empty(each.shape, dtype=each.dtype) for name, each in tensors}
+        fake_inputs = {name: fakes.from_tensor(value) for name, value in inputs.items()}
+        answer = torch.func.functional_call(meta.eval(), stand_ins, kwargs=fake_inputs)
+        promised = require_promised(case.architecture, meta.config, inputs, answer)
     evidence.count("outputs", promised)
 
 

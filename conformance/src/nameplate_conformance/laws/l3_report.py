@@ -49,7 +49,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)[:4]) or "none"
 
 
-@law("S09", "the report is exact", level=3, needs=["S01", "M03"])
+@law("S09", "the report is exact", level=3, needs=["S01", "M09"])
 def report_is_exact(case: Case, evidence: Evidence) -> None:
     """When keys are removed from a file, added to it and given other shapes, loading it is an error that lists exactly
     these. Once that is allowed, the report lists exactly these, every other tensor has the file's bits, and what the

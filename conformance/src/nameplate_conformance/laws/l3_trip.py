@@ -33,7 +33,7 @@ def weights_survive(case: Case, evidence: Evidence) -> None:
         inapplicable("the model has no weights")
 
 
-@law("S02", "a loaded model computes the same", level=3, needs=["S01", "M05", "M06"], per_device=True)
+@law("S02", "a loaded model computes the same", level=3, needs=["S01", "M05", "M06", "M09"], per_device=True)
 def loaded_model_computes_the_same(case: Case, evidence: Evidence) -> None:
     """A loaded model answers with the same bits. What no file holds, such as a buffer that is not persistent, must
     follow from the config."""

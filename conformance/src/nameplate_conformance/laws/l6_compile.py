@@ -14,7 +14,8 @@ from nameplate_conformance.law import Evidence, Scope, Strength, inapplicable, l
 def it_can_be_exported(case: Case, evidence: Evidence) -> None:
     """`torch.export` turns the simplest model in evaluation mode into a program that answers the same, up to
     rounding. That is the way to devices without Python."""
-    _require_exportable(case)
+    if not case.architecture.tags.exportable:
+        inapplicable("the architecture says that it cannot be exported")
     model = case.poisoned()
     inputs = case.inputs(model)
     with _fresh_compiler(), torch.no_grad():
@@ -26,17 +27,13 @@ def it_can_be_exported(case: Case, evidence: Evidence) -> None:
 def it_can_be_compiled(case: Case, evidence: Evidence) -> None:
     """`torch.compile` captures the simplest model in evaluation mode as one graph, without a break, that answers the
     same, up to rounding. A break costs the speed that compiling is for."""
-    _require_exportable(case)
+    if not case.architecture.tags.compilable:
+        inapplicable("the architecture says that it cannot be compiled")
     model = case.poisoned()
     inputs = case.inputs(model)
     with _fresh_compiler(), torch.no_grad():
         compiled = torch.compile(model, backend="eager", fullgraph=True)
         evidence.count("outputs", require_close(model(**inputs), compiled(**inputs), "compiled"))
-
-
-def _require_exportable(case: Case) -> None:
-    if not case.architecture.tags.exportable:
-        inapplicable("the architecture says that it cannot be exported")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nameplate_config import NameplateError
-from nameplate_conformance.bits import bits, output_bits, require_same, state_bits
+from nameplate_conformance.bits import Bits, bits, output_bits, require_same, state_bits
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, broken, inapplicable, law, require
 from nameplate_conformance.training import Step, descend, train_step, trainable, training_loss
@@ -45,8 +45,7 @@ def checkpointing_computes_the_same(case: Case, evidence: Evidence) -> None:
 
 
 def _require_same_step(one: Step, other: Step, evidence: Evidence, *, when: str) -> None:
-    losses = ({"loss": bits(step.loss)} for step in (one, other))
-    require_same(*losses, evidence, what="losses", when=when)
+    require_same({"loss": bits(one.loss)}, {"loss": bits(other.loss)}, evidence, what="losses", when=when)
     require_same(one.gradients, other.gradients, evidence, what="gradients", when=when)
     require_same(one.buffers, other.buffers, evidence, what="buffers", when=when)
     require(torch.equal(one.random, other.random), f"{when}: the random state afterwards differs")
@@ -134,11 +133,11 @@ def training_goes_on_after_a_load(case: Case, evidence: Evidence) -> None:
 def training_is_decided_by_the_seed(case: Case, evidence: Evidence) -> None:
     """In training mode, two models of the same config answer under the same seed with the same bits, and have the
     same buffers afterwards: dropout and the like draw from torch's random state and from nothing else."""
-    answers, states = [], []
-    for _ in range(2):
-        model = case.model().train()
+    models = [case.model().train() for _ in range(2)]
+    answers: list[dict[str, Bits]] = []
+    for model in models:
         torch.manual_seed(case.seed)
         answers.append(output_bits(case.answer(model)))
-        states.append(state_bits(model))
-    require_same(*answers, evidence, what="outputs", when="trained again under the same seed")
-    require_same(*states, evidence, what="tensors", when="trained again under the same seed")
+    require_same(answers[0], answers[1], evidence, what="outputs", when="trained again under the same seed")
+    before, after = (state_bits(model) for model in models)
+    require_same(before, after, evidence, what="tensors", when="trained again under the same seed")

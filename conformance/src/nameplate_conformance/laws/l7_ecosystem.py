@@ -98,9 +98,19 @@ def _transformers_class(transformers: Any, case: Case) -> Any:
     return Model
 
 
-@law(
-    "I03", "the Hub's loader and we read each other", level=7, needs=["S17"], scope=Scope.ONCE, strength=Strength.SHOULD
-)
+def _take_over(model: nn.Module, built: nn.Module) -> None:
+    """Register on a model everything that another one has at its root."""
+    persistent = set(nn.Module.state_dict(built))
+    for name, parameter in built.named_parameters(recurse=False, remove_duplicate=False):
+        model.register_parameter(name, parameter)
+    for name, buffer in built.named_buffers(recurse=False, remove_duplicate=False):
+        model.register_buffer(name, buffer, persistent=name in persistent)
+    for name, module in built.named_modules(remove_duplicate=False):
+        if name and "." not in name:
+            model.add_module(name, module)
+
+
+@law("I03", "the Hub and we read each other", level=7, needs=["S17"], scope=Scope.ONCE, strength=Strength.SHOULD)
 def hub_loader_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
     """What huggingface_hub saves, in one file and in shards, loads here, and its loader fills a newly built model with
     what we saved."""

@@ -6,11 +6,15 @@ plausible mistake, mostly one that somebody has really made. The modules are sor
 
 from nameplate_conformance.zoo.broken_config_parts import PART_MUTANTS
 from nameplate_conformance.zoo.broken_configs import CONFIG_MUTANTS
+from nameplate_conformance.zoo.broken_devices import DEVICE_MUTANTS
+from nameplate_conformance.zoo.broken_ecosystem import ECOSYSTEM_MUTANTS
+from nameplate_conformance.zoo.broken_files import FILE_MUTANTS
 from nameplate_conformance.zoo.broken_harness import HARNESS_MUTANTS
 from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
 from nameplate_conformance.zoo.broken_outputs import OUTPUT_MUTANTS
 from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS
 from nameplate_conformance.zoo.broken_registry import REGISTRY_MUTANTS
+from nameplate_conformance.zoo.broken_reports import REPORT_MUTANTS
 from nameplate_conformance.zoo.broken_training import TRAINING_MUTANTS
 from nameplate_conformance.zoo.reference import Mutant as Mutant
 from nameplate_conformance.zoo.reference import reference as reference
@@ -23,7 +27,11 @@ MUTANTS: tuple[Mutant, ...] = (
     *MODULE_MUTANTS,
     *OUTPUT_MUTANTS,
     *PERSISTENCE_MUTANTS,
+    *FILE_MUTANTS,
+    *REPORT_MUTANTS,
     *REGISTRY_MUTANTS,
+    *DEVICE_MUTANTS,
     *TRAINING_MUTANTS,
+    *ECOSYSTEM_MUTANTS,
 )
 """Every mutant of the zoo."""

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from nameplate_config import Field, fields
 from nameplate_config.typing import StrPath
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.zoo.reference import Mutant, ZooConfig, reference, with_config
+from nameplate_conformance.zoo.reference import Mutant, ZooConfig, of, reference, with_config
 
 
 def _lists_for_tuples() -> Architecture:
@@ -240,7 +241,7 @@ def _labels_become_text() -> Architecture:
 
 def _imports_torch() -> Architecture:
     home = "nameplate_conformance.zoo.reference"
-    return Architecture(config=f"{home}:ZooConfig", models={"AutoModel": f"{home}:ZooModel"}, name="ImportsTorch")
+    return replace(of(name="ImportsTorch"), config=f"{home}:ZooConfig", models={"AutoModel": f"{home}:ZooModel"})
 
 
 def _repr_is_no_call() -> Architecture:

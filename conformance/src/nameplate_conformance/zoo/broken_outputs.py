@@ -1,5 +1,6 @@
 """Mutants of level 2: answers, copies and heads that are not what they are taken for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of
-from nameplate_conformance.zoo.relatives import ZooBackbone, ZooClassifier, ZooClassifierConfig
+from nameplate_conformance.zoo.relatives import ZooBackbone, ZooClassifier
 
 
 def _breaks_its_promise() -> Architecture:
@@ -55,7 +56,7 @@ def _cannot_be_pickled() -> Architecture:
     class LambdaModel(ZooModel):
         def __init__(self, config: ZooConfig) -> None:
             super().__init__(config)
-            self.finish = lambda y: y + 1
+            self.finish: Callable[[Tensor], Tensor] = lambda y: y + 1
 
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             return {"y": self.finish(super().forward(x)["y"])}
@@ -160,8 +161,6 @@ def _another_head_costs_the_body() -> Architecture:
 
 def _reset_touches_the_norm() -> Architecture:
     class ResettingModel(ZooClassifier):
-        config: ZooClassifierConfig
-
         def reset_classifier(self, num_classes: int) -> None:
             self.head = nn.Linear(self.config.width, num_classes)
             self.norm.reset_parameters()

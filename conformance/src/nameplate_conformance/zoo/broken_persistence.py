@@ -1,4 +1,4 @@
-"""Mutants of levels 3 and 5: saving, loading and moving that lose bits, or do more than they should."""
+"""Mutants of level 3, the trip: saving and loading that lose bits, or do more than they should."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +63,8 @@ def _state_outside_the_config() -> Architecture:
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             return {"y": super().forward(x)["y"] * self.factor}
 
-        def save_pretrained(self, folder: StrPath) -> None:
-            super().save_pretrained(folder)
+        def save_pretrained(self, folder: StrPath, **options: Any) -> None:
+            super().save_pretrained(folder, **options)
             self.factor = 2.0
 
     return of(SecretiveModel)
@@ -84,28 +84,28 @@ def _random_buffer() -> Architecture:
 
 def _saving_rounds() -> Architecture:
     class RoundingModel(ZooModel):
-        def save_pretrained(self, folder: StrPath) -> None:
+        def save_pretrained(self, folder: StrPath, **options: Any) -> None:
             with torch.no_grad():
                 for parameter in self.parameters():
                     parameter.copy_(parameter.bfloat16())
-            super().save_pretrained(folder)
+            super().save_pretrained(folder, **options)
 
     return of(RoundingModel)
 
 
 def _saving_falls_asleep() -> Architecture:
     class SleepingModel(ZooModel):
-        def save_pretrained(self, folder: StrPath) -> None:
+        def save_pretrained(self, folder: StrPath, **options: Any) -> None:
             self.eval()
-            super().save_pretrained(folder)
+            super().save_pretrained(folder, **options)
 
     return of(SleepingModel)
 
 
 def _saving_leaves_litter() -> Architecture:
     class LitteringModel(ZooModel):
-        def save_pretrained(self, folder: StrPath) -> None:
-            super().save_pretrained(folder)
+        def save_pretrained(self, folder: StrPath, **options: Any) -> None:
+            super().save_pretrained(folder, **options)
             (Path(folder).parent / "save.log").write_text("saved")
 
     return of(LitteringModel)
@@ -134,37 +134,6 @@ def _loading_draws_random_numbers() -> Architecture:
     return of(DrawingModel)
 
 
-def _moving_rounds() -> Architecture:
-    class ShrinkingModel(ZooModel):
-        def poison_survives(self) -> bool:
-            return bool(self.norm.weight.detach().max() != 1)
-
-        def to(self, *args: Any, **kwargs: Any) -> Any:
-            moved = super().to(*args, **kwargs)
-            if self.poison_survives():
-                moved.norm.weight.data = moved.norm.weight.data.bfloat16().float()
-            return moved
-
-    return of(ShrinkingModel)
-
-
-def _direct_load_loses_a_buffer() -> Architecture:
-    class DirectModel(ZooModel):
-        @classmethod
-        def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
-            model = super().from_pretrained(source, **kwargs)
-            if "device" in kwargs:
-                model.dropout.p = 0.9
-                model.unused.zero_()
-            return model
-
-        def __init__(self, config: ZooConfig) -> None:
-            super().__init__(config)
-            self.register_buffer("unused", torch.ones(config.width), persistent=False)
-
-    return of(DirectModel)
-
-
 @contextmanager
 def _uninitialised_buffers() -> Iterator[None]:
     """Break loading as transformers #48892 reports: buffers that no file holds come back as raw memory."""
@@ -189,13 +158,11 @@ PERSISTENCE_MUTANTS = (
     Mutant("StateOutsideTheConfig", "S02", "a number that no file holds changes the answer", _state_outside_the_config),
     Mutant("RandomBuffer", "S02", "a buffer that is not saved is drawn at random", _random_buffer),
     Mutant(
-        "UninitialisedBuffers", "S02", "buffers that are not saved hold raw memory", reference, _uninitialised_buffers
+        "UninitialisedBuffers", "M09", "buffers that are not saved hold raw memory", reference, _uninitialised_buffers
     ),
     Mutant("SavingRounds", "S05", "saving rounds the live model", _saving_rounds),
     Mutant("SavingFallsAsleep", "S05", "saving leaves the model in evaluation mode", _saving_falls_asleep),
     Mutant("SavingLeavesLitter", "S05", "saving writes beside the folder", _saving_leaves_litter),
     Mutant("LoadingWritesACache", "S06", "loading writes into the checkpoint", _loading_writes_a_cache),
     Mutant("LoadingDrawsRandomNumbers", "S06", "loading moves the random state", _loading_draws_random_numbers),
-    Mutant("MovingRounds", "D02", "moving rounds a tensor", _moving_rounds),
-    Mutant("DirectLoadLosesABuffer", "D04", "loading to a device resets a buffer", _direct_load_loses_a_buffer),
 )

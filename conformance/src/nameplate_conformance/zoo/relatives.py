@@ -23,8 +23,6 @@ class ZooClassifier(ZooModel):
 
     config_class = ZooClassifierConfig
 
-    config: ZooClassifierConfig
-
     def __init__(self, config: ZooClassifierConfig) -> None:
         super().__init__(config)
         self.head = nn.Linear(config.width, config.num_labels)

@@ -126,6 +126,12 @@ class Draft:
         self._path = folder / f".{name}.{secrets.token_hex(6)}.tmp"
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         self._exists = True
+        self._published = False
+
+    @property
+    def published(self) -> bool:
+        """Whether it has its name."""
+        return self._published
 
     def __enter__(self) -> Self:
         return self
@@ -163,6 +169,7 @@ class Draft:
     def publish(self, path: Path) -> None:
         """Give the finished file its name in one step; the folder is not yet flushed."""
         os.replace(self._path, path)  # noqa: PTH105 - the calls of `os` are what tests of crashes count
+        self._published = True
         self._exists = False
 
     def discard(self) -> None:

@@ -166,6 +166,20 @@ def part_metadata() -> dict[str, str]:
     return {"format": "pt", RECORD_KEY: f"{NO_HASH} {NO_HASH} {_BLANK}"}
 
 
+def blank_again(hashes: str, new: str) -> str:
+    """Return what a record begins with as it was before it was sealed, but for the config of a new one.
+
+    Args:
+        hashes: The value of `RECORD_KEY` in a record that is there.
+        new: That of one to be written.
+
+    Raises:
+        ValueError: If there are no such hashes.
+    """
+    _, stale, _, *superseded = hashes.split(" ")
+    return " ".join([new.split(" ")[0], stale, _BLANK, *superseded])
+
+
 def seal(data: bytes) -> tuple[bytes, str]:
     """Fill in the digest of a header (its length included) or an index, and return both.
 

@@ -53,7 +53,12 @@ _TOO_LONG = b"0" * (LONGEST_INTEGER + 1)
 
 
 def parse_object(
-    data: bytes, *, where: str, error: type[NameplateError] = ConfigFileError, budget: Budget = CONFIG_BUDGET
+    data: bytes,
+    *,
+    where: str,
+    error: type[NameplateError] = ConfigFileError,
+    budget: Budget = CONFIG_BUDGET,
+    values: bool = True,
 ) -> dict[str, Any]:
     """Parse the bytes of a JSON file whose root is an object.
 
@@ -62,6 +67,8 @@ def parse_object(
         where: How messages name the file.
         error: The error to raise; its `code` says which rule was broken.
         budget: How much the file may hold.
+        values: Whether to look at numbers and depth. A caller that expects a table, and goes through each of its
+            values anyway, saves most of the time without.
 
     Raises:
         ConfigFileError: If the bytes are no such JSON, or exceed a budget of this module.
@@ -71,27 +78,20 @@ def parse_object(
         {'layers': [1, 2]}
     """
     try:
-        return _parsed(data, budget)
+        return _parsed(data, budget, values=values)
     except _RefusedError as problem:
         refusal = error(f"{where} {problem}.")
         refusal.code = problem.code
         raise refusal from problem.__cause__
 
 
-def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
+def _parsed(data: bytes, budget: Budget, *, values: bool) -> dict[str, Any]:
     text = _decoded(data)
     marks = data.translate(None, _NO_MARKS)  # one look at the whole file, and the rest of the questions at little
     if not _surely_within(marks, budget):
         _check_amount(text, budget)
-    # Hooks cost as much as parsing, so each is set only where there may be something for it to find.
-    long_integers = _TOO_LONG in marks.translate(_ZEROS)
     try:
-        root = _reader(budget.keys, long_integers=long_integers, objects=False).decode(text)
-        keys, depth = _extent(root, budget.keys)
-        if depth > DEEPEST:
-            _check_amount(text, budget)
-        if keys != marks.count(b":"):  # a key may stand twice, unless texts have colons
-            root = _reader(budget.keys, long_integers=long_integers, objects=True).decode(text)
+        root = _looked_at(text, marks, budget) if values else _reader(budget.keys, objects=True).decode(text)
     except RecursionError:
         _check_amount(text, budget)
         raise
@@ -102,9 +102,25 @@ def _parsed(data: bytes, budget: Budget) -> dict[str, Any]:
     except _LiteralError as problem:
         message = f"{problem}{_line_of(text, problem.literal)}"
         raise _RefusedError(message, problem.code) from None
+    except ValueError as problem:  # Python's own limit on digits
+        message = f"holds an integer of too many digits; at most {LONGEST_INTEGER} are read"
+        raise _RefusedError(message, "long-integer") from problem
     if not isinstance(root, dict):
         message = f"must hold a JSON object, found {shown(root)}"
         raise _RefusedError(message, "wrong-root")
+    return root
+
+
+def _looked_at(text: str, marks: bytes, budget: Budget) -> Any:
+    """Return what a text says, every number and the depth of every list looked at."""
+    # Hooks cost as much as parsing, so each is set only where there may be something for it to find.
+    long_integers = _TOO_LONG in marks.translate(_ZEROS)
+    root = _reader(budget.keys, numbers=True, long_integers=long_integers).decode(text)
+    keys, depth = _extent(root, budget.keys)
+    if depth > DEEPEST:
+        _check_amount(text, budget)
+    if keys != marks.count(b":"):  # a key may stand twice, unless texts have colons
+        root = _reader(budget.keys, numbers=True, long_integers=long_integers, objects=True).decode(text)
     return root
 
 
@@ -203,11 +219,11 @@ class _LiteralError(_RefusedError):
 class _Reader(json.JSONDecoder):
     """A decoder that refuses what `json` would quietly repair."""
 
-    def __init__(self, most_keys: int, *, long_integers: bool, objects: bool) -> None:
+    def __init__(self, most_keys: int, *, numbers: bool, long_integers: bool, objects: bool) -> None:
         super().__init__(
             object_pairs_hook=self._object if objects else None,
             parse_constant=self._constant,
-            parse_float=self._float,
+            parse_float=self._float if numbers else None,
             parse_int=self._integer if long_integers else None,
         )
         self._most_keys = most_keys
@@ -244,8 +260,8 @@ class _Reader(json.JSONDecoder):
 
 
 @lru_cache(maxsize=8)
-def _reader(most_keys: int, *, long_integers: bool, objects: bool) -> _Reader:
-    return _Reader(most_keys, long_integers=long_integers, objects=objects)
+def _reader(most_keys: int, *, numbers: bool = False, long_integers: bool = False, objects: bool = False) -> _Reader:
+    return _Reader(most_keys, numbers=numbers, long_integers=long_integers, objects=objects)
 
 
 def _extent(root: Any, most_keys: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from nameplate_model._report import Mismatch as Mismatch
 from nameplate_model._request import LOAD_OPTIONS as LOAD_OPTIONS
 from nameplate_model.errors import AmbiguousCheckpointError as AmbiguousCheckpointError
 from nameplate_model.errors import CheckpointError as CheckpointError
+from nameplate_model.errors import CommittedError as CommittedError
 from nameplate_model.errors import CorruptFileError as CorruptFileError
 from nameplate_model.errors import MismatchError as MismatchError
 from nameplate_model.errors import NotCheckpointableError as NotCheckpointableError
@@ -20,6 +21,7 @@ __all__ = [
     "LOAD_OPTIONS",
     "AmbiguousCheckpointError",
     "CheckpointError",
+    "CommittedError",
     "CorruptFileError",
     "LoadPlan",
     "LoadReport",

@@ -15,7 +15,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from nameplate_config.wording import shown
-from nameplate_model._layout import METADATA, TIED_KEY, VIEWS_KEY
+from nameplate_model._layout import METADATA, MOST_TENSORS, TIED_KEY, VIEWS_KEY
 from nameplate_model._writer import CODES, bytes_of
 from nameplate_model.errors import CheckpointError
 
@@ -31,11 +31,13 @@ class Stored:
     Attributes:
         tensors: What is stored, by name, in the order of the state dict.
         tied: Other names of stored tensors, each with the one that is stored.
-        views: The groups of stored tensors that overlap in memory, as `VIEWS_KEY` records them.
+        groups: The names of stored tensors that overlap in memory, together.
+        views: What `VIEWS_KEY` records of them.
     """
 
     tensors: Mapping[str, torch.Tensor]
     tied: Mapping[str, str]
+    groups: tuple[tuple[str, ...], ...]
     views: tuple[Mapping[str, object], ...]
 
     def metadata(self) -> dict[str, str]:
@@ -69,7 +71,12 @@ def stored(state: Mapping[str, torch.Tensor]) -> Stored:
             tensors[key] = tensor
         else:
             tied[key] = kept
-    return Stored(tensors, tied, tuple(_recorded(group) for group in _overlapping(tensors)))
+    if len(tensors) > MOST_TENSORS:
+        message = f"there are {len(tensors):,} tensors; a checkpoint may have {MOST_TENSORS:,}."
+        raise CheckpointError(message)
+    groups = _overlapping(tensors)
+    names = tuple(tuple(window.name for window in group) for group in groups)
+    return Stored(tensors, tied, names, tuple(_recorded(group) for group in groups if _is_small(group)))
 
 
 def _check(key: str, tensor: object) -> None:
@@ -129,7 +136,7 @@ def _overlapping(tensors: Mapping[str, torch.Tensor]) -> list[list[_Window]]:
     for windows in devices.values():
         windows.sort(key=lambda window: window[:3])
         for cluster in _clusters(windows):
-            groups += [group for group in _sharing(cluster) if _reach(group) <= sum(bytes_of(w.tensor) for w in group)]
+            groups += _sharing(cluster)
     order = {name: place for place, name in enumerate(tensors)}
     for group in groups:
         group.sort(key=lambda window: order[window.name])
@@ -214,8 +221,10 @@ def _start(group: list[_Window]) -> int:
 
 
 def _reach(group: list[_Window]) -> int:
-    """Return the bytes of memory that a group takes.
-
-    One that takes more than its tensors do one by one is not recorded: no reader sets aside memory by a file's word.
-    """
+    """Return the bytes of memory that a group takes."""
     return max(window.end for window in group) - _start(group)
+
+
+def _is_small(group: list[_Window]) -> bool:
+    """Whether a group takes no more memory than its tensors one by one: for more, no reader takes a file's word."""
+    return _reach(group) <= sum(bytes_of(window.tensor) for window in group)

@@ -119,6 +119,9 @@ class _Build:
         if known is not None and known[0]() is parameter:
             return known[1]
         with torch._C.DisableTorchFunction():  # noqa: SLF001 - what is asked here concerns no function mode
+            if parameter.untyped_storage().nbytes() != parameter.numel() * parameter.element_size():
+                message = "a parameter is a view of other memory"
+                raise TypeError(message)
             empty = torch.empty_like(parameter, device="meta")
             twin = nn.Parameter(empty, requires_grad=parameter.requires_grad)
         if parameter.__dict__:

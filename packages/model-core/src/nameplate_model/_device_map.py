@@ -86,7 +86,7 @@ def pack(blocks: Mapping[str, int], room: Mapping[torch.device, int]) -> DeviceM
         {'stem': device(type='meta'), 'body': device(type='meta'), 'head': device(type='cpu')}
     """
     devices = list(room)
-    left, at, chosen = dict(room), 0, {}
+    left, at, chosen = dict(room), 0, dict[str, torch.device]()
     for path, size in blocks.items():
         while at < len(devices) - 1 and size > left[devices[at]]:
             at += 1

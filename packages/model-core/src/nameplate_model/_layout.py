@@ -4,6 +4,8 @@ The few facts that the writer and the reader must agree on, without torch. What 
 is `nameplate_config.record`; how bytes get there is `_save`.
 """
 
+import re
+
 from nameplate_config.record import index_name, weights_name
 
 INDEX_NAME = index_name()
@@ -23,6 +25,18 @@ DIGESTS_KEY = "nameplate.sha256"
 
 FILES_KEY = "nameplate.files"
 """The key of an index's metadata that names its shards: ``{file: {"size": bytes, "digest": hex}}``."""
+
+REPLACED_KEY = "nameplate.replaced"
+"""The key of an index's metadata that names shards of others which it took the place of, in case a crash left them."""
+
+MOST_SHARDS = 10_000
+"""How many files a checkpoint may have."""
+
+MOST_TENSORS = 100_000
+"""How many tensors a checkpoint may have."""
+
+LARGEST_HEADER = 24 << 20
+"""The longest header that is read, in bytes; that of 100,000 tensors has about twenty million."""
 
 DIGEST_LENGTH = 32
 """How many hexadecimal digits a tensor's digest has: 16 bytes, half of a sha256."""
@@ -56,5 +70,30 @@ def shard_name(digest: str, number: int, count: int, variant: str | None = None)
         >>> shard_name("0123456789abcdef" * 4, 1, 12, "fp16")
         'model.fp16-0123456789abcdef-00001-of-00012.safetensors'
     """
-    stem = weights_name(variant).removesuffix(".safetensors")
-    return f"{stem}-{digest[:16]}-{number:05d}-of-{count:05d}.safetensors"
+    return f"{_stem(variant)}-{digest[:16]}-{number:05d}-of-{count:05d}.safetensors"
+
+
+def is_shard(name: str, variant: str | None = None) -> bool:
+    """Return whether a file is called as only a shard of ours is.
+
+    Example:
+        >>> is_shard("model-0123456789abcdef-00001-of-00002.safetensors")
+        True
+        >>> is_shard("model-00001-of-00002.safetensors")
+        False
+    """
+    return re.fullmatch(re.escape(_stem(variant)) + r"-[0-9a-f]{16}-\d{5}-of-\d{5}\.safetensors", name) is not None
+
+
+def may_be_shard(name: str, variant: str | None = None) -> bool:
+    """Return whether a file is called as shards are, by whatever library: a plain name that begins like the weights'.
+
+    Example:
+        >>> may_be_shard("model-00001-of-00002.safetensors"), may_be_shard("adapter_model.safetensors")
+        (True, False)
+    """
+    return re.fullmatch(re.escape(_stem(variant)) + r"-[^/\\\0]+\.safetensors", name) is not None
+
+
+def _stem(variant: str | None) -> str:
+    return weights_name(variant).removesuffix(".safetensors")

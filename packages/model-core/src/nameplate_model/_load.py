@@ -123,8 +123,8 @@ def _fill(
 
 def _overlap(skeleton: Skeleton, groups: list[ViewGroup], loaded: set[str]) -> None:
     if groups:
-        places = {slot.key: slot for slot in (*every_slot(skeleton.model), *slots(skeleton.model))}
-        overlap_again(places, groups, loaded.__contains__, keep=skeleton.built_for_real is not None)
+        places = {(slot.key, slot.name): slot for slot in (*every_slot(skeleton.model), *slots(skeleton.model))}
+        overlap_again(list(places.values()), groups, loaded.__contains__, keep=skeleton.built_for_real is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ def materialize(model: nn.Module) -> None:
             else:
                 slot.put(copied.setdefault(id(tensor), adopt(slot, tensor.clone())))
         if groups:
-            places = {slot.key: slot for slot in every_slot(model)}
-            overlap_again(places, groups, lambda _key: True, keep=True)
+            overlap_again(list(every_slot(model)), groups, lambda _key: True, keep=True)
 
 
 def _is_its_own(tensor: torch.Tensor) -> bool:

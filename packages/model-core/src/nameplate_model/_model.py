@@ -5,11 +5,11 @@ The façade: every method here is a few lines and calls a room of its own. Const
 """
 
 from abc import ABCMeta
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, Unpack, cast, get_type_hints, overload
 
+import torch
 from torch import nn
 
 from nameplate_config import PreTrainedConfig, Source, UnknownOptionError
@@ -17,6 +17,7 @@ from nameplate_config.typing import PublishOptions, StrPath
 from nameplate_config.wording import shown
 from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
+from nameplate_model._content import check_options, checkpoint_of, folder_of
 from nameplate_model._heads import open_heads
 from nameplate_model._load import load
 from nameplate_model._materialize import materialize
@@ -132,21 +133,43 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
 
     # ---- saving
 
-    def save_pretrained(self, folder: StrPath) -> None:
-        """Write `model.safetensors` and `config.json` into *folder*: the old checkpoint or the new, never a mix.
+    def save_pretrained(
+        self,
+        folder: StrPath,
+        *,
+        max_shard_size: int | str = "50GB",
+        variant: str | None = None,
+        state_dict: Mapping[str, torch.Tensor] | None = None,
+        is_main_process: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Write weights and `config.json` into *folder*: the old checkpoint or the new, never a mix.
 
-        Equal weights and configs give equal bytes. Neither the model nor its config is changed. Tensors that share
-        memory are stored once and come back shared.
+        Equal weights and configs give equal bytes; what is there already is not written again. Neither the model nor
+        its config is changed. Tensors that share memory are stored once and come back shared. Of what the folder
+        holds, only the checkpoint before gives way; other files stay.
+
+        Args:
+            folder: Where to; created if needed.
+            max_shard_size: The most bytes of one weight file: a number, ``"5GB"`` or ``"5GiB"``. Larger weights are
+                written as several files, side by side, and `model.safetensors.index.json`.
+            variant: A word that becomes part of the names of the weight files, such as ``"fp16"``.
+            state_dict: What to save instead of the model's own state dict.
+            is_main_process: Whether this process saves at all: of many that call this, one should.
+            **kwargs: *safe_serialization* and *save_function*, as callers of Transformers pass them, change nothing.
 
         Raises:
             CheckpointError: If the state dict holds something that safetensors cannot.
-            SaveError: If the system cannot write. The folder holds the old checkpoint or the new one, whole.
-            UnsafePathError: If the path is a file.
+            SaveError: If the system cannot write. The folder is as it was before.
+            CommittedError: If it fails when the new checkpoint is in place, which is whole.
+            UnsafePathError: If the path is a file, or the variant no word.
+            UnknownOptionError: If an option is unknown, or has a value that it cannot have.
         """
-        config = self.config.copy()  # never frozen
-        config.architectures = [type(self).__name__]
-        config.dtype = _floating_dtype(self)
-        save_checkpoint(Path(folder), self.state_dict(), config.to_json_string())
+        check_options(self, kwargs)
+        target = folder_of(folder)
+        if is_main_process:
+            sizes = {"max_shard_size": max_shard_size, "variant": variant}
+            save_checkpoint(target, checkpoint_of(self, self.config, state_dict=state_dict, **sizes))
 
     def push_to_hub(
         self,
@@ -278,12 +301,6 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         """
         materialize(self)
         return self
-
-
-def _floating_dtype(model: nn.Module) -> str | None:
-    """Return the dtype of the first floating parameter as text, as Transformers records it."""
-    first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    return None if first is None else str(first.dtype).removeprefix("torch.")
 
 
 def _modules_below(model: PreTrainedModel) -> list[nn.Module]:

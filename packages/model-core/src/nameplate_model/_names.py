@@ -157,27 +157,21 @@ def _migrated(weights: Weights, migration: Migration, version: int, *, plan: boo
     state = {name: _tensor(stored, plan=plan) for name, stored in weights.tensors.items()}
     state |= {alias: state[kept] for alias, kept in weights.tied.items()}
     try:
-        migrated = held_weights(dict(migration(state)), weights.where)
-    except CheckpointError:
-        raise
+        new = dict(migration(state))
     except Exception as error:
         message = f"{weights.where}: the migration of its names from version {version} failed: {error}."
         raise CheckpointError(message) from error
-    names = {id(tensor): name for name, tensor in state.items() if name in weights.tensors}
-    old = {name: names.get(id(held.tensor), name) for name, held in _held(migrated).items()}
-    kept = {name: each for name, each in weights.renamed.items() if name in migrated.tensors}
+    held = held_weights(new, weights.where)
+    before = {id(tensor): name for name, tensor in reversed(state.items())}
+    origin = {name: before.get(id(tensor), name) for name, tensor in new.items()}
     return Weights(
         weights.where,
-        migrated.tensors,
+        held.tensors,
         weights.files,
-        migrated.tied,
+        held.tied,
         version=version + 1,
-        renamed={**kept, **{name: weights.renamed.get(o, o) for name, o in old.items() if o != name}},
+        renamed={name: weights.renamed.get(old, old) for name, old in origin.items() if name not in state},
     )
-
-
-def _held(weights: Weights) -> dict[str, Held]:
-    return {name: each for name, each in weights.tensors.items() if isinstance(each, Held)}
 
 
 def _tensor(stored: Stored | Held, *, plan: bool) -> torch.Tensor:

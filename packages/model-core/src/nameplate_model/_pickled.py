@@ -30,6 +30,12 @@ _OLDEST_TORCH = (2, 10)
 """Before, `weights_only` could be led to corrupt memory (CVE-2026-24747)."""
 
 _ENCRYPTED = 1
+_LARGEST_DIRECTORY = 4 << 20
+"""Of an archive, in bytes: 60 or more for a tensor. Reading one takes ten times its size in memory."""
+
+_LONGEST_END = (64 << 10) + 100
+"""The record at the end of an archive has a comment of at most 64 KiB, and another record before it."""
+
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_STREAMS = 5
 """Magic number, protocol, system, tensors, names of storages: what precedes the data in files of torch before 1.6."""
@@ -136,6 +142,8 @@ def _require_safe_torch(path: Path) -> None:
 
 def _zipped(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     """Yield the pickle of an archive. What is packed could be larger than the file, and cannot be mapped."""
+    if _directory_size(file) > _LARGEST_DIRECTORY:
+        raise _too_much(path)
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
@@ -149,6 +157,15 @@ def _zipped(path: Path, file: IO[bytes]) -> Iterator[bytes]:
             yield archive.read(found[0])
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as error:
         raise _corrupt(path, brief(error)) from error
+
+
+def _directory_size(file: IO[bytes]) -> int:
+    """Return how large an archive says that its directory is, from the record at its end."""
+    file.seek(-min(file.seek(0, io.SEEK_END), _LONGEST_END), io.SEEK_END)
+    end = file.read()
+    at, large = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
+    size = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+    return int.from_bytes(end[large + 40 : large + 48], "little") if large >= 0 else size
 
 
 def _legacy(path: Path, file: IO[bytes]) -> Iterator[bytes]:
@@ -241,7 +258,8 @@ def _corrupt(path: Path, why: str) -> CorruptFileError:
 
 
 def _too_much(path: Path) -> CheckpointError:
-    return _not_tensors(path, f"has a pickle of over {_MOST_INSTRUCTIONS:,} instructions or {_LARGEST_PICKLE:,} bytes.")
+    most = f"{_MOST_INSTRUCTIONS:,} instructions, {_LARGEST_PICKLE:,} bytes of them or {_LARGEST_DIRECTORY:,} of names"
+    return _not_tensors(path, f"describes more tensors than are read from one pickle: over {most}.")
 
 
 def _not_tensors(path: Path, what: str) -> CheckpointError:

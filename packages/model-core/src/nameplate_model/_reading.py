@@ -74,14 +74,15 @@ def fetch(wants: Sequence[Want], memory: Memory) -> list[torch.Tensor]:
         stored = want.stored
         if isinstance(stored, Held):
             tensors.append(_moved(stored.take(), want))
-        elif want.device == CPU and want.dtype == stored.dtype and is_mapped(stored, memory):
+        elif want.device != CPU:
+            tensors.append(_moved(_on_host(stored, memory), want))  # one at a time: the host may be the smaller one
+        elif want.dtype == stored.dtype and is_mapped(stored, memory):
             tensors.append(stored.mapped())
         else:
-            on_host = torch.empty(stored.shape, dtype=_host_dtype(want), device=CPU)
-            pieces += _pieces(stored, on_host)
-            tensors.append(on_host)
+            tensors.append(torch.empty(stored.shape, dtype=want.dtype, device=CPU))
+            pieces += _pieces(stored, tensors[-1])
     _copy(pieces)
-    return [_moved(tensor, want) for tensor, want in zip(tensors, wants, strict=True)]
+    return tensors
 
 
 def is_mapped(stored: Stored, memory: Memory) -> bool:
@@ -110,9 +111,13 @@ def in_parallel(work: Sequence[object], size: int) -> int:
     return max(1, min(_MOST_THREADS, len(work), os.cpu_count() or 1)) if size > _STAGING else 1
 
 
-def _host_dtype(want: Want) -> torch.dtype:
-    # What goes to another device is cast there: the way is the same, and the device is faster.
-    return want.dtype if want.device == CPU else want.stored.dtype
+def _on_host(stored: Stored, memory: Memory) -> torch.Tensor:
+    """Return a tensor as it is stored, on its way to another device."""
+    if is_mapped(stored, memory):
+        return stored.mapped()
+    tensor = torch.empty(stored.shape, dtype=stored.dtype, device=CPU)
+    _copy(list(_pieces(stored, tensor)))
+    return tensor
 
 
 def _moved(tensor: torch.Tensor, want: Want) -> torch.Tensor:

@@ -1,144 +1,208 @@
-"""Saving: one file whose replacement is the commit, then its mirror.
+"""Saving: the order of the steps by which a folder's checkpoint becomes another, old or new at each of them.
 
-`model.safetensors` carries the config it belongs to in its own header (see `nameplate_config.record`), so the rename
-that replaces it changes weights and config in one step. `config.json` follows. Equal states give equal bytes.
+Shards first, if there are any: they mean nothing yet. Then the record takes its name, which is the commit (see
+`nameplate_config.record`): `model.safetensors` itself, or the index. Then the mirror `config.json`, and last goes what
+the checkpoint before owned. Equal states give equal bytes, and a checkpoint that is there already is not written.
 """
 
-import ctypes
-import json
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn.parameter import is_lazy
 
-from nameplate_config.files import Buffer, make_folder, read_file, replace_file
-from nameplate_config.record import CONFIG_NAME, WEIGHTS_NAME, record_metadata
-from nameplate_config.strict_json import LARGEST_CONFIG
-from nameplate_config.wording import sentences, shown
-from nameplate_model._layout import ALIGNMENT, TIED_KEY
-from nameplate_model.errors import CheckpointError, SaveError
-
-_PAGE = 4096
-"""Tensor data starts on a page, so that it can be mapped, sliced by rank and read past the page cache."""
-
-_METADATA = "__metadata__"
-
-_DTYPE_NAMES = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "int32": "I32",
-    "uint32": "U32", "int64": "I64", "uint64": "U64", "float16": "F16", "bfloat16": "BF16", "float32": "F32",
-    "float64": "F64", "complex64": "C64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
-}  # fmt: skip
-_DTYPES = {getattr(torch, ours): theirs for ours, theirs in _DTYPE_NAMES.items() if hasattr(torch, ours)}
+from nameplate_config.files import Draft, flush_folder, locked, make_folder
+from nameplate_config.record import (
+    CONFIG_NAME,
+    index_name,
+    mirror_bytes,
+    read_hashes,
+    record_metadata,
+    weights_name,
+)
+from nameplate_config.wording import sentences
+from nameplate_model._aliases import Stored, stored
+from nameplate_model._layout import REPLACED_KEY, is_shard
+from nameplate_model._leftovers import Before, look, remove_leftovers
+from nameplate_model._shards import Shard, index_text, same_index, split, written
+from nameplate_model._unchanged import same_file
+from nameplate_model._writer import MUCH, planned, write_tensors
+from nameplate_model.errors import CommittedError, SaveError
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, torch.Tensor], config_text: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is to be saved.
+
+    Attributes:
+        state: The tensors by key. Only read.
+        config_text: What `config.json` is going to hold.
+        limit: The most bytes of tensors in one file.
+        variant: Under which variant's names.
+        parameters: How many parameters the model has.
+        texts: More texts for the metadata.
+    """
+
+    state: Mapping[str, torch.Tensor]
+    config_text: str
+    limit: int
+    variant: str | None = None
+    parameters: int = 0
+    texts: Mapping[str, str] | None = None
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write weights and config into a folder: a reader or a crash sees the old checkpoint or the new one.
 
     Args:
         folder: Created if needed.
-        state: The tensors by key. Only read; a tensor on another device is copied to the host one at a time.
-        config_text: What `config.json` is going to hold.
+        checkpoint: What goes into it.
 
     Raises:
         CheckpointError: If a value is no tensor, has no data, or has a dtype that the format lacks.
-        SaveError: If the system cannot write. The folder holds the old checkpoint or the new one, whole.
+        SaveError: If the system cannot write. The folder holds the old checkpoint, whole.
+        CommittedError: If it cannot once the new one counts. The folder holds the new checkpoint, whole.
+        UnsafePathError: If the path is a file, or the variant no word.
     """
-    stored, tied = _without_twins(_checked(state))
-    mirror = folder / CONFIG_NAME
+    content = stored(checkpoint.state)
+    parts = split(content, checkpoint.limit)
+    weights_name(checkpoint.variant)  # refuses a bad one before anything is made
     try:
         make_folder(folder)
-        metadata = record_metadata(config_text, _previous(mirror, config_text))
-        if tied:
-            metadata[TIED_KEY] = json.dumps(tied, sort_keys=True)
-        replace_file(folder / WEIGHTS_NAME, _file_bytes(stored, metadata))
-        replace_file(mirror, [config_text.encode()])
+        with locked(folder) as alone:
+            before = look(folder, checkpoint.variant)
+            steps = _Steps(before, checkpoint, content, alone=alone)
+            if len(parts) > 1:
+                steps.save_shards(parts)
+            else:
+                steps.save_single()
+    except SaveError:
+        raise
     except OSError as error:
-        message = f"{str(folder)!r} could not be written: {error.strerror or error}."
-        raise SaveError(
-            sentences(message, "What it holds is whole: the checkpoint from before, or the new one.")
-        ) from error
+        message = f"{str(folder)!r} could not be written: {_reason(error)}."
+        raise SaveError(sentences(message, "What it holds is as it was before.")) from error
 
 
-def _previous(mirror: Path, config_text: str) -> bytes | None:
-    """Return what `config.json` holds now, if that differs from what it is going to hold."""
-    if not mirror.exists():
-        return None
-    previous = read_file(mirror, limit=LARGEST_CONFIG, too_large=CheckpointError)
-    return None if previous == config_text.encode() else previous
+class _Steps:
+    """The steps of one save into one folder."""
+
+    def __init__(self, before: Before, checkpoint: Checkpoint, content: Stored, *, alone: bool) -> None:
+        self._before = before
+        self._checkpoint = checkpoint
+        self._content = content
+        self._alone = alone
+        self._folder = before.folder
+        text = checkpoint.config_text
+        # The record of the plain weights may take such a config for stale, if another variant is saved beside them.
+        self._text = text if checkpoint.variant is None else mirror_bytes(self._folder, text).decode()
+
+    def save_single(self) -> None:
+        """Write everything into one file, unless it is there already."""
+        path = self._folder / weights_name(self._checkpoint.variant)
+        plan = planned(self._content.tensors)
+        metadata = {**self._record(path), **self._content.metadata(), **self._content.aliases()}
+        if self._before.place.chosen == "single" and same_file(path, plan, metadata) is not None:
+            self._keep([path])
+            return
+        with Draft(self._folder, path.name) as draft:
+            much = bool(plan) and plan[-1].end >= MUCH
+            write_tensors(draft, plan, metadata, beside=much)
+            self._commit(draft, path, [path])
+
+    def save_shards(self, parts: list[dict[str, torch.Tensor]]) -> None:
+        """Write shards and their index, but only those that are not there already."""
+        path = self._folder / index_name(self._checkpoint.variant)
+        with written(self._folder, parts, self._checkpoint.variant) as shards:
+            kept = [path, *(self._folder / shard.name for shard in shards)]
+            numbers = shards, self._content, self._checkpoint.parameters
+            if self._before.place.chosen == "index" and same_index(path, self._record(path), *numbers):
+                self._keep(kept)
+                return
+            data, digest = index_text(self._index_record(path), *numbers)
+            with _published(self._folder, shards, path, digest), Draft(self._folder, path.name) as draft:
+                flush_folder(self._folder)
+                draft.write(data)
+                draft.finish()
+                self._commit(draft, path, kept)
+
+    def _record(self, path: Path) -> dict[str, str]:
+        record = record_metadata(self._text, self._before.stale(self._text), self._before.superseded(path))
+        return {**record, **(self._checkpoint.texts or {})}
+
+    def _index_record(self, path: Path) -> dict[str, object]:
+        record: dict[str, object] = {name: text for name, text in self._record(path).items() if name != "format"}
+        strangers = sorted(name for name in self._before.shards if not is_shard(name, self._checkpoint.variant))
+        if strangers:  # a crash after the commit would leave them, and nobody else knows whose they are
+            record[REPLACED_KEY] = strangers
+        return record
+
+    def _commit(self, draft: Draft, path: Path, kept: list[Path]) -> None:
+        """Let a finished draft become the record, then do what follows a commit."""
+        with self._unfinished(lambda: draft.published):
+            draft.publish(path)
+            flush_folder(self._folder)
+            self._mirror()
+            remove_leftovers(self._before, kept, alone=self._alone)
+            flush_folder(self._folder)
+
+    def _keep(self, kept: list[Path]) -> None:
+        """Do what follows a commit where the record was there already; the mirror decides whose config counts."""
+        flush_folder(self._folder)  # whoever wrote the record may not have come so far
+        mirrored = self._before.mirror != self._text.encode()
+        if mirrored:
+            self._mirror()
+        with self._unfinished(lambda: True):
+            if remove_leftovers(self._before, kept, alone=self._alone) or mirrored:
+                flush_folder(self._folder)
+
+    def _mirror(self) -> None:
+        with Draft(self._folder, f"model.{CONFIG_NAME}") as draft:
+            draft.write(self._text.encode())
+            draft.finish()
+            draft.publish(self._folder / CONFIG_NAME)
+
+    @contextmanager
+    def _unfinished(self, committed: Callable[[], bool]) -> Iterator[None]:
+        """Say of a failure that the new checkpoint counts, if it does."""
+        try:
+            yield
+        except OSError as error:
+            if not committed():
+                raise
+            where = str(self._folder)
+            message = sentences(
+                f"{where!r} holds the new checkpoint, but the save was not finished: {_reason(error)}.",
+                "It is whole, though a power failure may undo it. Save again.",
+            )
+            raise CommittedError(message) from error
 
 
-def _checked(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the state with every tensor as plain memory: a lazy conjugate or negative is computed."""
-    for key, tensor in state.items():
-        if not isinstance(tensor, torch.Tensor):
-            message = f"the state dict holds {shown(tensor)} under {key!r}; only tensors can be saved."
-            raise CheckpointError(message)
-        if is_lazy(tensor):
-            message = f"{key!r} has no shape yet: run the model once before it is saved."
-            raise CheckpointError(message)
-        if tensor.is_meta:
-            message = f"{key!r} is on the meta device: it has no values that could be saved."
-            raise CheckpointError(message)
-        if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided:
-            message = f"{key!r} has dtype {tensor.dtype} and layout {tensor.layout}, which safetensors cannot hold."
-            raise CheckpointError(message)
-        if key == _METADATA or key.encode(errors="ignore").decode() != key:
-            message = f"{key!r} cannot be the name of a tensor in a safetensors file."
-            raise CheckpointError(message)
-    return {key: tensor.resolve_conj().resolve_neg() for key, tensor in state.items()}
+def _reason(error: OSError) -> str:
+    return str(error.strerror or error).removesuffix(".")
 
 
-def _without_twins(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Split off the names of tensors that are stored already: the same memory, seen in the same way."""
-    stored: dict[str, torch.Tensor] = {}
-    tied: dict[str, str] = {}
-    first: dict[tuple[object, ...], str] = {}
-    for key, tensor in state.items():
-        identity = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device)
-        kept = first.setdefault(identity, key) if tensor.numel() else key
-        if kept == key:
-            stored[key] = tensor
-        else:
-            tied[key] = kept
-    return stored, tied
+def _counts(path: Path, digest: str) -> bool:
+    """Whether a record is in its place."""
+    hashes = read_hashes(path) if path.is_file() else None
+    return hashes is not None and hashes.digest == digest
 
 
-def _file_bytes(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
-    names = sorted(state, key=lambda name: _order(name, state[name]))
-    yield _header(names, state, metadata)
-    for name in names:
-        yield from _tensor_bytes(state[name])
-
-
-def _order(name: str, tensor: torch.Tensor) -> tuple[bool, int, int, str]:
-    """Sort so that as many tensors as possible can be mapped, and the order depends on nothing but the tensors.
-
-    The format allows no gaps. Tensors of whole 64-byte blocks come first and keep each other on that grid; of the
-    rest, wide elements come first, so that each is at least aligned to its own elements.
-    """
-    size = tensor.numel() * tensor.element_size()
-    return size % ALIGNMENT != 0, -tensor.element_size(), -size, name
-
-
-def _header(names: list[str], state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
-    table: dict[str, object] = {_METADATA: dict(metadata)}
-    offset = 0
-    for name in names:
-        tensor = state[name]
-        end = offset + tensor.numel() * tensor.element_size()
-        table[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(table, separators=(",", ":")).encode()
-    length = -(-(len(text) + 8) // _PAGE) * _PAGE - 8
-    return struct.pack("<Q", length) + text.ljust(length)
-
-
-def _tensor_bytes(tensor: torch.Tensor) -> Iterator[Buffer]:
-    """Yield the bytes of a tensor in row-major order, without a copy where it already lies so in host memory."""
-    dense = tensor.detach().to("cpu").contiguous()
-    size = dense.numel() * dense.element_size()
-    if size:
-        # torch offers no buffer without numpy; `dense` outlives the view, which is written before we go on.
-        yield memoryview((ctypes.c_char * size).from_address(dense.data_ptr()))
+@contextmanager
+def _published(folder: Path, shards: list[Shard], record: Path, digest: str) -> Iterator[None]:
+    """Give shards their names; take those that are new away again if no record comes to count that names them."""
+    fresh: list[Path] = []
+    try:
+        for shard in shards:
+            path = folder / shard.name
+            if shard.draft is not None:
+                if not path.exists():
+                    fresh.append(path)
+                shard.draft.publish(path)
+        yield
+    except BaseException:
+        if not _counts(record, digest):
+            for path in fresh:
+                with suppress(OSError):
+                    path.unlink()
+        raise

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,12 @@ import torch
 
 from nameplate_config import UnknownOptionError
 from nameplate_config.files import Draft
-from nameplate_config.record import part_metadata, seal
+from nameplate_config.record import RECORD_KEY, blank_again, part_metadata, seal
 from nameplate_config.wording import sentences, shown
 from nameplate_model._aliases import Stored
-from nameplate_model._layout import FILES_KEY, MOST_SHARDS, is_shard, shard_name, weights_name
+from nameplate_model._layout import FILES_KEY, MOST_SHARDS, REPLACED_KEY, is_shard, shard_name, weights_name
 from nameplate_model._unchanged import same_file
-from nameplate_model._writer import MUCH, StoppedError, bytes_of, header, planned, write_tensors
+from nameplate_model._writer import MUCH, bytes_of, header, planned, write_tensors
 from nameplate_model.errors import CheckpointError
 
 _MOST_WRITERS = 4
@@ -74,7 +74,8 @@ def split(content: Stored, limit: int) -> list[dict[str, torch.Tensor]]:
             continue
         if size > room:
             shards.append(current)
-            current, room = {}, limit
+            current = dict[str, torch.Tensor]()
+            room = limit
         current.update(part)
         room -= size
     shards += [current] if current or not shards else []
@@ -143,7 +144,7 @@ class _Writing:
         self._folder = folder
         self._parts = parts
         self._variant = variant
-        self._there = sorted(os.listdir(folder))  # noqa: PTH208 - only the names
+        self._there = sorted(path.name for path in folder.iterdir())
         self._stop = Event()
         self.drafts: list[Draft] = []
 
@@ -155,12 +156,13 @@ class _Writing:
         with ThreadPoolExecutor(workers, thread_name_prefix="writing") as pool:
             futures = [pool.submit(self._write, number) for number in range(len(self._parts))]
             try:
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
                 return [future.result() for future in futures]
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
-                errors = [future.exception() for future in futures if not future.cancelled()]
-                raise next((error for error in errors if error and not isinstance(error, StoppedError)), None) from None
+                raise
 
     def _write(self, index: int) -> Shard:
         number, count = index + 1, len(self._parts)
@@ -168,7 +170,7 @@ class _Writing:
         names = tuple(each.name for each in plan)
         size = len(header(plan, metadata)) + (plan[-1].end if plan else 0)
         for name in self._there:
-            if is_shard(name, self._variant, number, count):
+            if is_shard(name, self._variant) and name.endswith(f"-{number:05d}-of-{count:05d}.safetensors"):
                 digest = same_file(self._folder / name, plan, metadata)
                 if digest is not None and name == shard_name(digest, number, count, self._variant):
                     return Shard(name, size, digest, names, None)
@@ -178,18 +180,39 @@ class _Writing:
         return Shard(shard_name(digest, number, count, self._variant), size, digest, names, draft)
 
 
-def index_text(record: Mapping[str, str], shards: list[Shard], content: Stored, numbers: Mapping[str, object]) -> bytes:
-    """Return the sealed text of an index.
+def index_text(
+    record: Mapping[str, object], shards: list[Shard], content: Stored, parameters: int
+) -> tuple[bytes, str]:
+    """Return the sealed text of an index, and its digest.
 
     Args:
-        record: Its record, the digest still blank, and other texts.
+        record: Its record, the digest still blank, and what else the metadata is to say.
         shards: What it names.
         content: What they hold.
-        numbers: More to say in the metadata.
+        parameters: How many parameters the model has.
     """
     files = {shard.name: {"size": shard.size, "digest": shard.digest} for shard in shards}
+    total = sum(map(bytes_of, content.tensors.values()))
+    numbers = {"total_parameters": parameters, "total_size": total}
     place = {name: shard.name for shard in shards for name in shard.tensors}
-    metadata: dict[str, object] = {**record, FILES_KEY: files, **content.metadata(), **numbers}
-    metadata["total_size"] = sum(map(bytes_of, content.tensors.values()))
+    metadata = {**record, FILES_KEY: files, **content.metadata(), **numbers}
     index = {"metadata": metadata, "weight_map": dict(sorted(place.items()))}
-    return seal((json.dumps(index) + "\n").encode())[0]
+    return seal((json.dumps(index) + "\n").encode())
+
+
+def same_index(path: Path, record: Mapping[str, str], shards: list[Shard], content: Stored, parameters: int) -> bool:
+    """Return whether the index at *path* says the same as one that `index_text` would make.
+
+    As of a single file, only the config of its record counts, not what it took the place of.
+    """
+    if any(shard.draft for shard in shards):
+        return False
+    try:
+        found = path.read_bytes()
+        metadata = json.loads(found)["metadata"]
+        again: dict[str, object] = {name: text for name, text in record.items() if name != "format"}
+        again[RECORD_KEY] = blank_again(metadata[RECORD_KEY], record[RECORD_KEY])
+        again.update({name: metadata[name] for name in (REPLACED_KEY,) if name in metadata})
+        return index_text(again, shards, content, parameters)[0] == found
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False

@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import Event, local
 from typing import Any
 
-from nameplate_config.record import RECORD_KEY, check_digest, read_hashes
-from nameplate_model._layout import DIGESTS_KEY, METADATA
+from nameplate_config.record import RECORD_KEY, blank_again, seal
+from nameplate_model._layout import DIGESTS_KEY, LARGEST_HEADER, METADATA
 from nameplate_model._mapped import Mapped
 from nameplate_model._writer import MUCH, Piece, Planned, header, pieces
 
@@ -55,7 +55,7 @@ def same_file(path: Path, plan: list[Planned], metadata: Mapping[str, str]) -> s
             return None
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            return _same(descriptor, path, plan, metadata)
+            return _same(descriptor, plan, metadata)
         finally:
             os.close(descriptor)
     # Whatever cannot be read, or is no file of ours, is not the same.
@@ -63,22 +63,17 @@ def same_file(path: Path, plan: list[Planned], metadata: Mapping[str, str]) -> s
         return None
 
 
-def _same(descriptor: int, path: Path, plan: list[Planned], metadata: Mapping[str, str]) -> str | None:
-    hashes = read_hashes(path)
-    start = len(header(plan, metadata))
-    if hashes is None or os.fstat(descriptor).st_size < start:
-        return None
-    found = os.pread(descriptor, start, 0)
-    if not check_digest(found):
-        return None
+def _same(descriptor: int, plan: list[Planned], metadata: Mapping[str, str]) -> str | None:
+    start = 8 + int.from_bytes(os.pread(descriptor, 8, 0), "little")
+    found = os.pread(descriptor, min(start, LARGEST_HEADER), 0)
     texts: dict[str, Any] = json.loads(found[8:])[METADATA]
-    record = " ".join([metadata[RECORD_KEY].split(" ")[0], *texts[RECORD_KEY].split(" ")[1:]])
-    expected = header(plan, {**metadata, RECORD_KEY: record}, json.loads(texts[DIGESTS_KEY]))
+    record = blank_again(texts[RECORD_KEY], metadata[RECORD_KEY])
+    expected, digest = seal(header(plan, {**metadata, RECORD_KEY: record}, json.loads(texts[DIGESTS_KEY])))
     size = len(expected) + (plan[-1].end if plan else 0)
     if found != expected or os.fstat(descriptor).st_size != size:
         return None
     with Mapped(descriptor) as mapped:
-        return hashes.digest if _Comparison(descriptor, start, mapped).holds(plan) else None
+        return digest if _Comparison(descriptor, start, mapped).holds(plan) else None
 
 
 class _Comparison:

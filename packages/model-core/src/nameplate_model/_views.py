@@ -96,22 +96,37 @@ def overlapping(places: Iterable[Slot]) -> list[ViewGroup]:
     for slot in places:
         if slot.tensor.layout is torch.strided:
             shared.setdefault(slot.tensor.untyped_storage()._cdata, {}).setdefault(id(slot.tensor), slot)  # noqa: SLF001
-    return [_windows(list(group.values())) for group in shared.values() if len(group) > 1]
+    several = (list(group.values()) for group in shared.values() if len(group) > 1)
+    return [_windows(group) for group in several if _meet(group)]
+
+
+def _meet(group: Sequence[Slot]) -> bool:
+    """Whether any two windows of one piece of memory share bytes, or may: parts of one that are apart do not."""
+    ends = 0
+    for slot in sorted(group, key=lambda slot: slot.tensor.storage_offset() * slot.tensor.element_size()):
+        tensor = slot.tensor
+        window = _window(tensor)
+        if window.offset * tensor.element_size() < ends:
+            return True
+        ends = max(ends, _end(tensor, window))
+    return False
+
+
+def _window(tensor: torch.Tensor) -> Window:
+    return Window(int(tensor.storage_offset()), tensor.stride(), tensor.dtype)
 
 
 def _windows(group: Sequence[Slot]) -> ViewGroup:
-    return ViewGroup(
-        {slot.key: Window(slot.tensor.storage_offset(), slot.tensor.stride(), slot.tensor.dtype) for slot in group}
-    )
+    return ViewGroup({slot.key: _window(slot.tensor) for slot in group})
 
 
 def overlap_again(
-    places: Mapping[str, Slot], groups: Iterable[ViewGroup], loaded: Callable[[str], bool], *, keep: bool
+    places: Sequence[Slot], groups: Iterable[ViewGroup], loaded: Callable[[str], bool], *, keep: bool
 ) -> None:
     """Put tensors that overlapped into one piece of memory again.
 
     Args:
-        places: The slots of the model by key, as they are now.
+        places: Every slot of the model, as it is now; tied ones under each of their keys.
         groups: What overlapped.
         loaded: Whether the value of a key comes from the file; those win over what the constructor computed.
         keep: Whether parameters must stay the objects that they are.
@@ -119,10 +134,16 @@ def overlap_again(
     Raises:
         CorruptFileError: If values that should be the same memory differ.
     """
+    by_key = {slot.key: slot for slot in places}
     for group in groups:
-        members = {key: places[key] for key in group.windows if key in places}
-        if len(members) > 1 and _fit_together(members, group):
-            _join(members, group, loaded, keep=keep)
+        members = {key: by_key[key] for key in group.windows if key in by_key}
+        if len(members) < 2 or not _fit_together(members, group):  # noqa: PLR2004 - one overlaps with nothing
+            continue
+        joined = _joined(members, group, loaded)
+        new = {id(slot.tensor): _settled(slot.tensor, joined[key], keep=keep) for key, slot in members.items()}
+        for slot in places:
+            if id(slot.tensor) in new:
+                slot.put(new[id(slot.tensor)])
 
 
 def _fit_together(members: Mapping[str, Slot], group: ViewGroup) -> bool:
@@ -133,7 +154,8 @@ def _fit_together(members: Mapping[str, Slot], group: ViewGroup) -> bool:
     return len({slot.tensor.device for slot in members.values()}) == 1 and (alike or as_recorded)
 
 
-def _join(members: Mapping[str, Slot], group: ViewGroup, loaded: Callable[[str], bool], *, keep: bool) -> None:
+def _joined(members: Mapping[str, Slot], group: ViewGroup, loaded: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+    """Return the values of some tensors as windows of one new piece of memory."""
     device = next(iter(members.values())).tensor.device
     size = max(_end(slot.tensor, group.windows[key]) for key, slot in members.items())
     base = torch.zeros(size, dtype=torch.uint8, device=device)
@@ -145,8 +167,7 @@ def _join(members: Mapping[str, Slot], group: ViewGroup, loaded: Callable[[str],
             others = listed(other for other in members if other != key)
             message = f"{key!r} is the same memory as {others}, but the checkpoint has other values for it."
             raise CorruptFileError(message)
-    for key, slot in members.items():
-        slot.put(_settled(slot.tensor, views[key], keep=keep))
+    return views
 
 
 def _window_of(base: torch.Tensor, tensor: torch.Tensor, window: Window) -> torch.Tensor:

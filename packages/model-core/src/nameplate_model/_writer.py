@@ -16,7 +16,9 @@ import torch
 
 from nameplate_config.files import Draft
 from nameplate_config.record import seal
-from nameplate_model._layout import ALIGNMENT, DIGEST_LENGTH, DIGESTS_KEY, DTYPES, METADATA, PAGE
+from nameplate_config.wording import sentences
+from nameplate_model._layout import ALIGNMENT, DIGEST_LENGTH, DIGESTS_KEY, DTYPES, LARGEST_HEADER, METADATA, PAGE
+from nameplate_model.errors import CheckpointError
 
 CODES: Mapping[torch.dtype, str] = {getattr(torch, name): code for name, code in DTYPES.items() if hasattr(torch, name)}
 """What a file calls each dtype that it can hold."""
@@ -120,7 +122,11 @@ def write_tensors(
         OSError: Whatever the system reports.
         StoppedError: If somebody set *stop*.
     """
-    draft.write(bytes(len(header(plan, metadata))))
+    room = len(header(plan, metadata))
+    if room > LARGEST_HEADER:
+        message = f"the table of the tensors has {room:,} bytes; at most {LARGEST_HEADER:,} are read."
+        raise CheckpointError(sentences(message, "Save in several files: give a smaller max_shard_size."))
+    draft.write(bytes(room))
     digests = _write_beside(draft, plan) if beside else {each.name: _write_hashed(draft, each, stop) for each in plan}
     sealed, digest = seal(header(plan, metadata, digests))
     draft.write_at(0, sealed)

@@ -7,7 +7,8 @@ NameplateError
 ├─ CorruptFileError                  a weight file that is torn or no safetensors file
 ├─ ShardError                        an index that names a file or tensor which is not there
 ├─ AmbiguousCheckpointError          a folder with two checkpoints and nothing that says which counts
-└─ SaveError        (OSError)        the system could not write; old or new is there, whole
+└─ SaveError        (OSError)        the system could not write; the old checkpoint is there, whole
+   └─ CommittedError                 it could not finish; the new checkpoint is there, whole
 """
 
 from typing import TYPE_CHECKING
@@ -47,7 +48,11 @@ class AmbiguousCheckpointError(CheckpointError):
 
 
 class SaveError(CheckpointError, OSError):
-    """The system could not write. The folder holds the checkpoint from before or the new one, never a mix."""
+    """The system could not write. The folder holds the checkpoint from before, whole, and nothing of the new one."""
+
+
+class CommittedError(SaveError):
+    """The system failed after the commit. The folder holds the new checkpoint, whole; saving again tidies up."""
 
 
 class NotCheckpointableError(NameplateError, ValueError):

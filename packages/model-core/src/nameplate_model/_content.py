@@ -1,0 +1,107 @@
+"""What of a model is saved: its state dict, a copy of its config, and the options of the one who saves it.
+
+Nothing here writes; `_save` does.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from nameplate_config import PreTrainedConfig, UnknownOptionError, UnsafePathError
+from nameplate_config.typing import StrPath
+from nameplate_config.wording import did_you_mean, listed, sentences, shown
+from nameplate_model._save import Checkpoint
+from nameplate_model._shards import parse_size
+from nameplate_model._weights import VERSION_KEY
+
+SAVE_OPTIONS: Final = ("is_main_process", "max_shard_size", "state_dict", "variant")
+"""The names of the options of `PreTrainedModel.save_pretrained`."""
+
+_IGNORED = ("safe_serialization", "save_function")  # accelerate and older code pass them
+
+
+def checkpoint_of(
+    model: nn.Module,
+    config: PreTrainedConfig,
+    *,
+    max_shard_size: int | str,
+    variant: str | None,
+    state_dict: Mapping[str, Any] | None,
+) -> Checkpoint:
+    """Return what is saved of a model, as it is now. Neither the model nor its config is changed."""
+    limit = parse_size(max_shard_size)
+    ours = config.copy()  # never frozen
+    ours.architectures = [type(model).__name__]
+    ours.dtype = _floating_dtype(model)
+    state = _without_ignored(model, model.state_dict() if state_dict is None else state_dict)
+    version = getattr(model, "state_dict_version", 1)
+    texts = {} if version == 1 else {VERSION_KEY: str(version)}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Checkpoint(state, ours.to_json_string(), limit, variant, parameters, texts)
+
+
+def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:
+    """Refuse options that nobody knows; those that callers of Transformers pass mean what is done anyway.
+
+    Raises:
+        UnknownOptionError: If there is another, or one of those asks for something else.
+    """
+    for name in options:
+        if name not in _IGNORED:
+            message = sentences(
+                f"{type(model).__name__}.save_pretrained has no option {name!r}.",
+                did_you_mean(name, SAVE_OPTIONS) or f"Its options are: {listed(SAVE_OPTIONS)}.",
+            )
+            raise UnknownOptionError(message)
+    if options.get("safe_serialization", True) is not True:
+        message = sentences(
+            f"safe_serialization={shown(options['safe_serialization'])} asks for a pickle, which could run any code.",
+            "Only safetensors is written; leave the option out.",
+        )
+        raise UnknownOptionError(message)
+    if options.get("save_function") is not None and not callable(options["save_function"]):
+        message = f"save_function must be a function, found {shown(options['save_function'])}; it is not called."
+        raise UnknownOptionError(message)
+
+
+def folder_of(folder: StrPath) -> Path:
+    """Return the path of a folder to save into; ``~`` is the home of the user.
+
+    Raises:
+        UnsafePathError: If it is empty, or no path at all.
+    """
+    text = os.fspath(folder)
+    if not text or "\0" in text:
+        message = f"{shown(text)} is no path, so nothing can be saved there. Give the path of a folder."
+        raise UnsafePathError(message)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        message = f"{shown(text)} begins with a home that is not known. Give the path of a folder."
+        raise UnsafePathError(message) from error
+
+
+def _without_ignored(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a state dict without what the class says is not to be saved."""
+    ignored = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    try:
+        patterns = [re.compile(pattern) for pattern in ignored]
+    except (re.error, TypeError) as error:
+        message = f"{type(model).__name__}._keys_to_ignore_on_save must hold regular expressions: {error}."
+        raise UnknownOptionError(message) from error
+    return {key: each for key, each in state.items() if not any(pattern.search(key) for pattern in patterns)}
+
+
+def _floating_dtype(model: nn.Module) -> str | None:
+    """Return the dtype of the first floating parameter as text, as Transformers records it."""
+    first = next((each for each in model.parameters() if each.is_floating_point()), None)
+    return None if first is None else _name_of(first.dtype)
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
