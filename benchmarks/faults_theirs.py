@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from benchmarks.faults import save_states, sweep_all
 from nameplate_conformance.faults.transitions import BLOCK, State
 
 
@@ -59,13 +60,19 @@ class TheirSaver:
         levels = sorted({value for parameter in model.parameters() for value in parameter.unique().tolist()})
         return f"levels {levels}, {model.config.labels} labels, setting {model.config.setting}"
 
-    def committed(self, _: BaseException) -> bool:
+    def committed(self, error: BaseException) -> bool:  # noqa: ARG002 - a saver has it
         """Return False: no error of theirs says so."""
         return False
 
 
-def quiet() -> None:
-    """Let Transformers print nothing, and start no thread."""
+def save_for_the_other(folder: str) -> None:
+    """Save what the other library then saves over."""
+    save_states(TheirSaver(), Path(folder))
+
+
+def main(foreign: str) -> None:
+    """Sweep all transitions."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(1)
+    sweep_all(TheirSaver(), Path(foreign))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from benchmarks import cast, configs, imports, load_resnet, load_tensors, save
+from benchmarks import cast, configs, faults, imports, load_resnet, load_tensors, save
 from benchmarks.measure import ROUNDS, Figures
 from benchmarks.report import Section
 
@@ -33,6 +33,7 @@ _PARTS: "dict[str, Part]" = {  # imports first: later parts make this process la
     "load_resnet": load_resnet,
     "cast": cast,
     "save": save,
+    "faults": faults,
 }
 _RESULTS = Path("benchmarks/results")
 _PICTURE = "config_growth.png"

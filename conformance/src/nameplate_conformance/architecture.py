@@ -47,8 +47,8 @@ class Tags:
 
     Attributes:
         batch_independent: Whether each row of a batch is answered by itself in evaluation mode (M10, M13).
-        builds_on_meta: Whether it can be built without memory, which a constructor that reads its own weights, or a
-            lazy layer, cannot (M08, M11).
+        builds_on_meta: Whether it can be built without memory, which it cannot with a constructor that reads its own
+            weights or loads another model, or with a lazy layer (M08, M11).
         compilable: Whether `torch.compile` can capture `forward` as one graph, which it cannot for recurrent layers
             (K02).
         exportable: Whether `forward` can be followed without values, so that it can be exported (M11, K01).

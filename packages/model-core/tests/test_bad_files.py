@@ -128,7 +128,7 @@ def test_a_folder_without_weights(folder: Path):
 
 
 def test_a_folder_with_only_a_pickle(folder: Path):
-    """A pickle is not read, and the error says why."""
+    """A pickle is not read by itself, and the error says how to ask for it."""
     (folder / WEIGHTS).unlink()
     torch.save(Net(NetConfig()).state_dict(), folder / "pytorch_model.bin")
 
@@ -136,7 +136,7 @@ def test_a_folder_with_only_a_pickle(folder: Path):
         failure(folder),
         CheckpointError,
         f"'{folder}' holds no weights: looked for model.safetensors and model.safetensors.index.json.\n"
-        "  It has pytorch_model.bin, a pickle, which is not read: it could run any code.",
+        "  It has pytorch_model.bin, a pickle, which is read only on demand: pass use_safetensors=False if you trust it.",
     )
 
 
@@ -247,7 +247,8 @@ def test_ties_that_are_garbage(tied: str, folder: Path):
     assert says(
         failure(folder),
         CorruptFileError,
-        f"'{folder / WEIGHTS}': the metadata 'nameplate.tied' names no tensors of the file.",
+        f"{folder / WEIGHTS} is not a whole safetensors file: the metadata 'nameplate.tied' names no tensors of the "
+        "file.\n  It may be truncated. Restore it from its origin, or save the model again.",
     )
 
 
@@ -399,13 +400,19 @@ def test_two_checkpoints_of_others_are_ambiguous(folder: Path):
     )
 
 
-def test_a_record_decides_between_two_checkpoints(folder: Path):
-    """A single file with a record was saved last by us, and counts."""
-    expected = Net.from_pretrained(folder).state_dict()
-    write_index_beside(folder)
+@pytest.mark.parametrize("sizes", [(40, 1000), (1000, 40)], ids=["single last", "sharded last"])
+def test_a_record_decides_between_two_checkpoints(sizes: tuple[int, int], folder: Path):
+    """Of a single file and an index of ours the one that says that it took the place of the other counts."""
+    first, last = Net(NetConfig()), Net(NetConfig())
+    first.save_pretrained(folder, max_shard_size=sizes[0])
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    last.save_pretrained(folder, max_shard_size=sizes[1])
+    for name, data in left.items():
+        (folder / name).write_bytes((folder / name).read_bytes() if (folder / name).exists() else data)
     loaded = Net.from_pretrained(folder).state_dict()
 
-    assert all(torch.equal(loaded[key], tensor) for key, tensor in expected.items())
+    assert {WEIGHTS, INDEX} < {path.name for path in folder.iterdir()}
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in last.state_dict().items())
 
 
 # ---- nothing else escapes

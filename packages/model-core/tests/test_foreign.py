@@ -241,3 +241,18 @@ def test_a_save_over_a_folder_of_transformers(name, tmp_path: Path):
 
     assert sums(again.state_dict()) == sums(model.state_dict()) != TENSORS[name]
     assert len([entry for entry in folder.iterdir() if entry.name.startswith("model")]) == 1
+
+
+@pytest.mark.parametrize("size", [None, 100])
+@pytest.mark.parametrize("name", SPEAKERS)
+def test_a_save_over_a_folder_of_others(name, size, tmp_path: Path):
+    """The safetensors of others give way to what is saved; pickles are not ours to remove, and count no more."""
+    folder = Path(shutil.copytree(HERE / name, tmp_path / name))
+    pickles = sorted(folder.glob("*.bin"))
+    model = SpeakerModel(SpeakerConfig())
+    model.save_pretrained(folder, max_shard_size=size or "50GB")
+    again = SpeakerModel.from_pretrained(folder)
+
+    assert sums(again.state_dict()) == sums(model.state_dict()) != TENSORS[name]
+    assert sorted(folder.glob("*.bin")) == pickles
+    assert len([*folder.glob("model*.safetensors")]) == (3 if size else 1)

@@ -152,15 +152,28 @@ def sweep(
         ConformanceError: If processes cannot be forked here, or the save does not succeed even in peace.
 
     Example:
-        >>> from pathlib import Path
-        >>> def prepare(folder): (folder / "a").write_text("old")
-        >>> def save(folder): (folder / "a").write_text("new")
-        >>> def judge(folder): return (folder / "a").read_text()
-        >>> found = sweep(prepare, save, judge, faults=[KILL])  # doctest: +SKIP
-        >>> [str(call) for call in found.calls]  # doctest: +SKIP
-        ['openat(a)', 'write(a)']
-        >>> [run.outcome for run in found.runs]  # doctest: +SKIP
+        A program that overwrites a file loses it where it is killed between emptying and writing it.
+
+        >>> import subprocess, sys
+        >>> program = '''
+        ... import os
+        ... from nameplate_conformance.faults import KILL, sweep
+        ...
+        ... def write(folder, text):
+        ...     file = os.open(folder / "a", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        ...     os.write(file, text)
+        ...
+        ... found = sweep(
+        ...     prepare=lambda folder: write(folder, b"old"),
+        ...     save=lambda folder: write(folder, b"new"),
+        ...     judge=lambda folder: (folder / "a").read_text(),
+        ...     faults=[KILL],
+        ... )
+        ... print([run.outcome for run in found.runs])
+        ... '''
+        >>> print(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
         ['old', 'mix']
+        <BLANKLINE>
     """
     require_one_thread()
     with tempfile.TemporaryDirectory() as base:

@@ -4,6 +4,7 @@ import copy
 import importlib
 import io
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -100,10 +101,10 @@ def rows_are_independent(case: Case, evidence: Evidence) -> None:
 
 @law("M14", "a copy is the same model", level=2, needs=["M05", "M07"])
 def copy_is_the_same_model(case: Case, evidence: Evidence) -> None:
-    """`copy.deepcopy` and `pickle` give a model with the same bits, shared memory, modes and frozen parameters, and
-    the same answers, which has no memory in common with the original. Averaging weights, sending a model to a
-    process and comparing two runs begin with a copy. torch itself pickles no parametrizations, and copies views of
-    a parameter one by one."""
+    """`copy.deepcopy`, and pickling with `torch.save`, give a model with the same bits, ties, modes and frozen
+    parameters, and the same answers, which has no memory in common with the original. Averaging weights, sending a
+    model to a process and comparing two runs begin with a copy. torch itself pickles no parametrizations, and copies
+    views of a parameter one by one."""
     model = case.poisoned()
     copies = {"copied": copy.deepcopy(model)}
     if not any(is_parametrized(module) for module in model.modules()):
@@ -128,28 +129,35 @@ def _modes(model: nn.Module) -> dict[str, bool]:
     return {name: module.training for name, module in model.named_modules(remove_duplicate=False)}
 
 
-def _pickled(model: Any) -> Any:
-    """Return a model that went through pickle. A class that no module holds under its name goes as it is.
+_unnamed: dict[int, type] = {}
+
+
+def _class_of(identity: int) -> type:
+    return _unnamed[identity]
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a class that no module holds under its name as itself.
 
     Such a class was made inside a function, as in a test; where it is defined is not the model's fault.
     """
-    hidden: dict[str, type] = {}
 
-    class Writer(pickle.Pickler):
-        def persistent_id(self, obj: Any) -> str | None:
-            if not isinstance(obj, type) or _is_importable(obj):
-                return None
-            hidden[str(id(obj))] = obj
-            return str(id(obj))
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, type) or _is_importable(obj):
+            return NotImplemented
+        _unnamed[id(obj)] = obj
+        return _class_of, (id(obj),)
 
-    class Reader(pickle.Unpickler):
-        def persistent_load(self, pid: Any) -> type:
-            return hidden[pid]
 
+def _pickled(model: Any) -> Any:
+    """Return a model that went through pickle, by way of torch, without which narrow floats do not."""
     stream = io.BytesIO()
-    Writer(stream).dump(model)
-    stream.seek(0)
-    return Reader(stream).load()
+    try:
+        torch.save(model, stream, pickle_module=SimpleNamespace(Pickler=_Pickler, __name__="pickle"))
+        stream.seek(0)
+        return torch.load(stream, weights_only=False)
+    finally:
+        _unnamed.clear()
 
 
 def _is_importable(cls: type) -> bool:

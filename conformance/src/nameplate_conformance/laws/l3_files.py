@@ -37,6 +37,7 @@ def equal_models_are_equal_bytes(case: Case, evidence: Evidence) -> None:
     model = case.poisoned()
     with case.folder() as around:
         model.save_pretrained(around / "first")
+        first = _contents(around / "first")
         model.save_pretrained(around / "second")
         case.model_class.from_pretrained(around / "first").save_pretrained(around / "loaded")
         others = {"second": "saved twice", "loaded": "saved, loaded and saved"}
@@ -44,7 +45,6 @@ def equal_models_are_equal_bytes(case: Case, evidence: Evidence) -> None:
             _turn_around(model)
             model.save_pretrained(around / "turned")
             others["turned"] = "saved with its tensors registered in another order"
-        first = _contents(around / "first")
         for name, when in others.items():
             other = _contents(around / name)
             require(set(other) == set(first), f"{when}: the files are {sorted(other)}, not {sorted(first)}")
@@ -126,7 +126,7 @@ def checkpoint_can_be_saved_over_itself(case: Case, evidence: Evidence) -> None:
             require_same(state, state_bits(again), evidence, what="tensors", when=when)
 
 
-@law("S16", "any path will do", level=3, needs=["S01"], scope=Scope.ONCE)
+@law("S16", "any path will do", level=3, needs=["S06"], scope=Scope.ONCE)
 def any_path_will_do(case: Case, evidence: Evidence) -> None:
     """A checkpoint is saved to and loaded from a text, a Path, a relative path, one with spaces, signs and letters
     beyond ASCII, a symbolic link, a read-only folder and a subfolder; and variants in one folder do not disturb one

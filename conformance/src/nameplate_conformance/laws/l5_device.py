@@ -19,7 +19,7 @@ _CASTS = (torch.bfloat16, torch.float16, torch.float64)
 _WIDE = torch.float64
 
 
-@law("D01", "a dtype is a cast", level=5, needs=["S01"], per_device=True)
+@law("D01", "a dtype is a cast", level=5, needs=["S01", "M09"], per_device=True)
 def dtype_is_a_cast(case: Case, evidence: Evidence) -> None:
     """Loading in a dtype gives what loading and casting gives, and only floating tensors are cast: an integer may be
     an index. "auto" is the dtype that was saved, tensors of several dtypes each keep their own unless another is

@@ -33,7 +33,8 @@ class ParametrizedModel(SmallModel):
         super().__init__(config)
         self.scaled = weight_norm(nn.Linear(config.width, config.width, bias=config.bias))
         self.bounded = spectral_norm(nn.Linear(config.width, config.width, bias=config.bias))
-        self.turned = orthogonal(nn.Linear(config.width, config.width, bias=config.bias))
+        square = nn.Linear(config.width, config.width, bias=config.bias)
+        self.turned = orthogonal(square, use_trivialization=False)  # with it, torch reads values out of the weight
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return ``{"y": (batch, width)}``."""

@@ -21,13 +21,13 @@ SAMPLE_MODELS: tuple[Architecture, ...] = (
     _sample("model_tensors:ViewsModel", "ViewsConfig"),
     _sample("model_tensors:ContainersModel", "ContainersModelConfig"),
     _sample("model_tensors:RecurrentModel", "RecurrentConfig", compilable=False),
-    _sample("model_loading:ParametrizedModel", "ParametrizedConfig", builds_on_meta=False),
+    _sample("model_loading:ParametrizedModel", "ParametrizedConfig"),
     _sample("model_loading:ExtraStateModel", "ExtraStateConfig"),
     _sample("model_loading:OverridingModel", "OverridingConfig"),
     _sample("model_loading:HookedModel", "HookedConfig"),
     _sample("model_loading:LazyModel", "LazyConfig", builds_on_meta=False),
     _sample("model_loading:ReadingModel", "ReadingConfig", builds_on_meta=False),
     _sample("model_loading:NestedModel", "NestedModelConfig"),
-    _sample("model_loading:TaughtModel", "TaughtConfig"),
+    _sample("model_loading:TaughtModel", "TaughtConfig", builds_on_meta=False),
 )
 """Each has a name of its own."""

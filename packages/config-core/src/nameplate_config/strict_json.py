@@ -312,24 +312,24 @@ def _check_amount(text: str, budget: Budget) -> None:
         mark = text[match.start()]
         if mark == '"':
             continue
-        depth += (mark in "[{") - (mark in "]}")
-        values += mark in "[{,"
-        objects += mark == "{"
-        _check_counts(depth, values, objects, budget, at=lambda: text.count("\n", 0, match.start()) + 1)  # noqa: B023
-        if depth < 0:  # no JSON: the parser will say where
-            return
+        if mark in "]}":
+            depth -= 1
+            if depth < 0:  # no JSON: the parser will say where
+                return
+            continue
+        values += 1
+        if mark != ",":
+            depth += 1
+            objects += mark == "{"
+        if values > budget.values or objects > budget.objects or depth > DEEPEST:
+            raise _too_much(depth, values, budget, line=text.count("\n", 0, match.start()) + 1)
 
 
-def _check_counts(depth: int, values: int, objects: int, budget: Budget, *, at: Callable[[], int]) -> None:
+def _too_much(depth: int, values: int, budget: Budget, *, line: int) -> _RefusedError:
     if depth > DEEPEST:
-        message = f"nests lists and objects more than {DEEPEST} deep at line {at()}"
-        raise _RefusedError(message, "too-deep")
-    if values > budget.values:
-        message = f"holds more than {budget.values:,} values, the last of them at line {at()}"
-        raise _RefusedError(message, "too-many-values")
-    if objects > budget.objects:
-        message = f"holds more than {budget.objects:,} objects, the last of them at line {at()}"
-        raise _RefusedError(message, "too-many-values")
+        return _RefusedError(f"nests lists and objects more than {DEEPEST} deep at line {line}", "too-deep")
+    what = f"{budget.values:,} values" if values > budget.values else f"{budget.objects:,} objects"
+    return _RefusedError(f"holds more than {what}, the last of them at line {line}", "too-many-values")
 
 
 def _line_of(text: str, literal: str) -> str:

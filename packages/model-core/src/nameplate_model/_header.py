@@ -19,13 +19,13 @@ from nameplate_model._layout import DIGESTS_KEY, DTYPES, METADATA
 from nameplate_model.errors import CorruptFileError
 
 LENGTH = struct.Struct("<Q")
-LARGEST_HEADER = 24 << 20
+LARGEST_HEADER = 16 << 20
 """The longest header that is read, in bytes. The format allows 100 MB, which as JSON could take gigabytes of memory;
-a table of 100,000 tensors has about ten."""
+a table of 50,000 tensors has about ten."""
 
 RECORD_KEY = "nameplate"
 
-_BUDGET = Budget(keys=120_000, values=1_500_000, objects=120_002)
+_BUDGET = Budget(keys=50_000, values=600_000, objects=50_002)
 _DIGEST = 64
 KNOWN_DTYPES: Mapping[str, torch.dtype] = {
     code: getattr(torch, name) for name, code in DTYPES.items() if hasattr(torch, name)

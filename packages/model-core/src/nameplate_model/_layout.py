@@ -97,3 +97,17 @@ def may_be_shard(name: str, variant: str | None = None) -> bool:
 
 def _stem(variant: str | None) -> str:
     return weights_name(variant).removesuffix(".safetensors")
+
+
+def variant_of(name: str) -> str | None:
+    """Return the variant that a file of weights or an index belongs to, or None.
+
+    Example:
+        >>> variant_of("model.fp16.safetensors"), variant_of("model.safetensors")
+        ('fp16', None)
+    """
+    for prefix, suffix in (("model.safetensors.index.", ".json"), ("model.", ".safetensors")):
+        if name.startswith(prefix) and name.endswith(suffix):
+            middle = name[len(prefix) : -len(suffix)]
+            return middle if middle and "." not in middle and "-" not in middle else None
+    return None

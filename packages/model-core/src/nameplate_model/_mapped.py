@@ -6,15 +6,20 @@ copy, and the page map shows that. Everything else (another system, another file
 
 import mmap
 import os
-from bisect import bisect_right
-from typing import NamedTuple, Self
+import re
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 _PAGE = mmap.PAGESIZE
 _ENTRY = 8  # bytes of the page map for each page
-_MOST_CHANGED = 64  # pages of a piece that are compared one by one
-_SWAPPED, _OF_FILE = 62, 61  # bits of an entry; the highest, 63, says that the page is in memory
+_LAST = 7 if sys.byteorder == "little" else 0  # where in an entry its highest byte is
+_PRESENT, _SWAPPED, _OF_FILE = 0x80, 0x40, 0x20  # bits of that byte
+_OWN = bytes(bool(mark & _SWAPPED or (mark & _PRESENT and not mark & _OF_FILE)) for mark in range(256))
+_MOST_RUNS = 50_000  # with more changes here and there, reading everything takes no longer
 
 
 class _Region(NamedTuple):
@@ -25,33 +30,37 @@ class _Region(NamedTuple):
         end: The address behind it.
         offset: Where in the file it begins.
         identity: What the system calls the file.
+        changed: The runs of pages, as addresses, that are the process' own by now.
     """
 
     begin: int
     end: int
     offset: int
     identity: tuple[str, str]
+    changed: Sequence[tuple[int, int]] = ()
 
 
 class Mapped:
-    """The private mappings of one file, as they are now; none where the system does not tell. A context."""
+    """The private mappings of one file, and which of their pages are its own, as they are now.
+
+    There are none where the system does not tell.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._regions: list[_Region] = []
-        self._page_map = -1
         try:
-            self._page_map = os.open("/proc/self/pagemap", os.O_RDONLY)
-            self._regions = self._regions_of(descriptor)
-        except (OSError, ValueError, AttributeError):  # another system, or a file that cannot be mapped
+            page_map = os.open("/proc/self/pagemap", os.O_RDONLY)
+        except OSError:  # another system
+            page_map = -1
+        try:
+            if page_map >= 0:
+                self._regions = _regions_of(descriptor, page_map)
+        except (OSError, ValueError):  # a file that cannot be mapped
             pass
+        finally:
+            if page_map >= 0:
+                os.close(page_map)
         self._begins = [region.begin for region in self._regions]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._page_map >= 0:
-            os.close(self._page_map)
 
     def unsure(self, address: int, size: int, offset: int) -> list[tuple[int, int]]:
         """Return the spans of a piece of memory that might differ from the file.
@@ -67,43 +76,49 @@ class Mapped:
         region = self._regions[place]
         if address + size > region.end or address - region.begin + region.offset != offset:
             return [(0, size)]
-        first = address // _PAGE
-        changed = self._changed_pages(first, (address + size - 1) // _PAGE - first + 1)
-        if changed is None:
-            return [(0, size)]
-        starts = [(first + page) * _PAGE - address for page in changed]
-        return [(max(start, 0), min(start + _PAGE, size)) for start in starts]
-
-    def _changed_pages(self, first: int, count: int) -> list[int] | None:
-        """Return which of some pages of a private mapping have a copy of their own; None if there are many."""
-        data = bytearray(count * _ENTRY)
-        if os.preadv(self._page_map, [data], first * _ENTRY) != len(data):
-            return None
-        entries = torch.frombuffer(data, dtype=torch.int64)
-        own = (entries < 0) & (((entries >> _OF_FILE) & 1) == 0)
-        changed = torch.nonzero(own | (((entries >> _SWAPPED) & 1) == 1)).flatten().tolist()
-        return changed if len(changed) <= _MOST_CHANGED else None
-
-    def _regions_of(self, descriptor: int) -> list[_Region]:
-        """Return the private mappings of a file, whatever the system calls it: one that is made here shows that.
-
-        The same one shows whether the page map can be believed: it must tell a page that was written to.
-        """
-        with mmap.mmap(descriptor, 1, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE) as sample:
-            address = torch.frombuffer(sample, dtype=torch.uint8).data_ptr()
-            regions = _regions()
-            first = sample[0]
-            as_read = self._changed_pages(address // _PAGE, 1)
-            sample[0] = first ^ 1
-            as_written = self._changed_pages(address // _PAGE, 1)
-        if as_read != [] or as_written != [0]:
-            return []
-        identity = next((region.identity for region in regions if region.begin <= address < region.end), None)
-        return [region for region in regions if region.identity == identity]
+        runs = region.changed
+        first = bisect_right(runs, address, key=lambda run: run[1])
+        last = bisect_left(runs, address + size, key=lambda run: run[0])
+        return [(max(begin - address, 0), min(end - address, size)) for begin, end in runs[first:last]]
 
 
-def _regions() -> list[_Region]:
-    """Return the private mappings of files that this process has."""
+def _regions_of(descriptor: int, page_map: int) -> list[_Region]:
+    """Return the private mappings of a file, whatever the system calls it: one that is made here shows that.
+
+    The same one shows whether the page map can be believed: it must tell a page that was written to.
+    """
+    with mmap.mmap(descriptor, 1, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE) as sample:
+        address = torch.frombuffer(sample, dtype=torch.uint8).data_ptr()
+        every = _private_mappings()
+        first = sample[0]
+        as_read = _changed(page_map, address, address + _PAGE)
+        sample[0] = first ^ 1
+        as_written = _changed(page_map, address, address + _PAGE)
+    if as_read != [] or as_written != [(address, address + _PAGE)]:
+        return []
+    identity = next((region.identity for region in every if region.begin <= address < region.end), None)
+    found: list[_Region] = []
+    for region in every:
+        # The one made here is gone: another thread may have got its place in memory.
+        if region.identity == identity and region.begin != address:
+            changed = _changed(page_map, region.begin, region.end)
+            if changed is not None:
+                found.append(region._replace(changed=changed))
+    return found
+
+
+def _changed(page_map: int, begin: int, end: int) -> list[tuple[int, int]] | None:
+    """Return the runs of pages of a private mapping that have a copy of their own; None if nobody can say."""
+    data = bytearray((end - begin) // _PAGE * _ENTRY)
+    if os.preadv(page_map, [data], begin // _PAGE * _ENTRY) != len(data):
+        return None
+    marks = bytes(data[_LAST::_ENTRY]).translate(_OWN)
+    runs = [(begin + run.start() * _PAGE, begin + run.end() * _PAGE) for run in re.finditer(b"\1+", marks)]
+    return runs if len(runs) <= _MOST_RUNS else None
+
+
+def _private_mappings() -> list[_Region]:
+    """Return the pieces of this process' address space that are private mappings of files."""
     found: list[_Region] = []
     with open("/proc/self/maps", "rb") as file:  # noqa: PTH123 - as bytes: a path may be anything
         for line in file:

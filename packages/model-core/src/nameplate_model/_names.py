@@ -164,14 +164,9 @@ def _migrated(weights: Weights, migration: Migration, version: int, *, plan: boo
     held = held_weights(new, weights.where)
     before = {id(tensor): name for name, tensor in reversed(state.items())}
     origin = {name: before.get(id(tensor), name) for name, tensor in new.items()}
-    return Weights(
-        weights.where,
-        held.tensors,
-        weights.files,
-        held.tied,
-        version=version + 1,
-        renamed={name: weights.renamed.get(old, old) for name, old in origin.items() if name not in state},
-    )
+    stored = {name: weights.renamed.get(old, old) for name, old in origin.items()}
+    renamed = {name: old for name, old in stored.items() if name != old}
+    return Weights(weights.where, held.tensors, weights.files, held.tied, version=version + 1, renamed=renamed)
 
 
 def _tensor(stored: Stored | Held, *, plan: bool) -> torch.Tensor:

@@ -154,6 +154,9 @@ def _refuse_contradictions(cls: ModelClass, source: object, options: Mapping[str
     if options["verify"] not in {"structure", "full"}:
         message = f"verify must be 'structure' or 'full', found {shown(options['verify'])}."
         raise UnknownOptionError(message)
+    if not any(options["use_safetensors"] is each for each in (None, True, False)):
+        message = f"use_safetensors must be None, True or False, found {shown(options['use_safetensors'])}."
+        raise UnknownOptionError(message)
     if not isinstance(options["key_mapping"], Mapping):
         message = f"key_mapping must map regular expressions to texts, found {shown(options['key_mapping'])}."
         raise UnknownOptionError(message)

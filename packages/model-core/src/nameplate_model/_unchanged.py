@@ -9,18 +9,19 @@ import ctypes
 import json
 import os
 import stat
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, local
-from typing import Any
+from threading import Event
+from typing import Any, NamedTuple
 
 from nameplate_config.record import RECORD_KEY, blank_again, seal
 from nameplate_model._layout import DIGESTS_KEY, LARGEST_HEADER, METADATA
 from nameplate_model._mapped import Mapped
-from nameplate_model._writer import MUCH, Piece, Planned, header, pieces
+from nameplate_model._writer import MUCH, Planned, header, lies_ready, pieces
 
 _CHUNK = 512 << 10  # read into memory that stays in the processor's cache, then compared
+_LARGEST_SHARE = 16 << 20  # dealt to one thread at a time
 _THREADS = 2
 
 
@@ -72,8 +73,15 @@ def _same(descriptor: int, plan: list[Planned], metadata: Mapping[str, str]) -> 
     size = len(expected) + (plan[-1].end if plan else 0)
     if found != expected or os.fstat(descriptor).st_size != size:
         return None
-    with Mapped(descriptor) as mapped:
-        return digest if _Comparison(descriptor, start, mapped).holds(plan) else None
+    return digest if _Comparison(descriptor, start, Mapped(descriptor)).holds(plan) else None
+
+
+class _Span(NamedTuple):
+    """Some memory, and where the same bytes should be in the file."""
+
+    address: int
+    size: int
+    offset: int
 
 
 class _Comparison:
@@ -84,45 +92,55 @@ class _Comparison:
         self._start = start
         self._mapped = mapped
         self._differs = Event()
-        self._buffers = local()
 
     def holds(self, plan: list[Planned]) -> bool:
         """Whether the file has the bytes of every tensor in its place."""
-        much = bool(plan) and plan[-1].end >= MUCH
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="comparing") as pool:
-            waiting: list[Future[None]] = []
-            for each in plan:
-                offset = self._start + each.begin
-                for piece in pieces(each.tensor):
-                    if self._differs.is_set():
-                        return False
-                    if piece.copied or not much:  # so that one copy at a time is kept
-                        self._compare(piece, offset)
-                    else:
-                        waiting.append(pool.submit(self._compare, piece, offset))
-                    offset += piece.memory.numel()
-            for done in waiting:
-                done.result()
+        ready = [each for each in plan if lies_ready(each.tensor)]
+        spans = [span for each in ready for span in self._unsure(each)]
+        if sum(span.size for span in spans) < MUCH:
+            self._compare(spans)
+        else:
+            with ThreadPoolExecutor(_THREADS, thread_name_prefix="comparing") as pool:
+                list(pool.map(self._compare, _shares(spans)))
+        for each in plan:
+            if not self._differs.is_set() and not lies_ready(each.tensor):
+                self._compare_copied(each)
         return not self._differs.is_set()
 
-    def _compare(self, piece: Piece, offset: int) -> None:
-        address, size = piece.memory.data_ptr(), piece.memory.numel()
-        spans = [(0, size)] if piece.copied else self._mapped.unsure(address, size, offset)
-        for begin, end in spans:
-            if self._differs.is_set():
-                return
-            if not self._equal(address + begin, offset + begin, end - begin):
-                self._differs.set()
+    def _unsure(self, each: Planned) -> Iterator[_Span]:
+        address, offset = each.tensor.data_ptr(), self._start + each.begin
+        for begin, end in self._mapped.unsure(address, each.end - each.begin, offset):
+            yield _Span(address + begin, end - begin, offset + begin)
 
-    def _equal(self, address: int, offset: int, size: int) -> bool:
-        if not hasattr(self._buffers, "chunk"):
-            self._buffers.chunk = bytearray(_CHUNK)
-            self._buffers.address = ctypes.addressof(ctypes.c_char.from_buffer(self._buffers.chunk))
-        chunk = memoryview(self._buffers.chunk)
-        done = 0
-        while done < size:
-            count = os.preadv(self._descriptor, [chunk[: size - done]], offset + done)
-            if not count or _MEMCMP(self._buffers.address, address + done, count):
-                return False
-            done += count
-        return True
+    def _compare(self, spans: list[_Span]) -> None:
+        chunk = memoryview(bytearray(_CHUNK))
+        there = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
+        for address, size, offset in spans:
+            done = 0
+            while done < size:
+                count = os.preadv(self._descriptor, [chunk[: size - done]], offset + done)
+                if self._differs.is_set() or not count or _MEMCMP(there, address + done, count):
+                    self._differs.set()
+                    return
+                done += count
+
+    def _compare_copied(self, each: Planned) -> None:
+        offset = self._start + each.begin
+        for piece in pieces(each.tensor):
+            if piece.copied is None or self._differs.is_set():
+                return
+            self._compare([_Span(piece.copied.data_ptr(), len(piece.data), offset)])
+            offset += len(piece.data)
+
+
+def _shares(spans: list[_Span]) -> list[list[_Span]]:
+    """Deal spans out so that each thread has about as many bytes to compare."""
+    shares: list[list[_Span]] = [[] for _ in range(_THREADS)]
+    sizes = [0] * _THREADS
+    for span in spans:
+        for begin in range(0, span.size, _LARGEST_SHARE):
+            size = min(_LARGEST_SHARE, span.size - begin)
+            least = sizes.index(min(sizes))
+            shares[least].append(_Span(span.address + begin, size, span.offset + begin))
+            sizes[least] += size
+    return shares

@@ -18,13 +18,15 @@ from nameplate_config.wording import listed, sentences, shown
 from nameplate_model._files import Held, Stored, WeightFile
 from nameplate_model._header import RECORD_KEY, corrupt, index_digest_problem
 from nameplate_model._index import Index, read_index, shard_path
-from nameplate_model._layout import FILES_KEY, TIED_KEY, VIEWS_KEY, index_name, weights_name
+from nameplate_model._layout import FILES_KEY, TIED_KEY, VIEWS_KEY, index_name, variant_of, weights_name
 from nameplate_model._pickled import open_pickled, pickled_names
 from nameplate_model._views import ViewGroup, parse_views
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
 
 VERSION_KEY = "nameplate.version"
 """The metadata key of the version of the names: that of `PreTrainedModel.state_dict_version`, if it is not 1."""
+
+_FORMAT_KEY = "format"
 
 _MOST_OPEN = 64
 """Files of one checkpoint that are kept open between reading their headers and their tensors."""
@@ -84,6 +86,12 @@ class Weights:
             CorruptFileError: If one differs; names file and tensor.
             CheckpointError: If a file has no checksums.
         """
+        if not self.files:
+            message = sentences(
+                f"{self.where} has no checksums, so it cannot be verified.",
+                "Load it with verify='structure', and save it with save_pretrained, which writes them.",
+            )
+            raise CheckpointError(message)
         for file in self.files:
             file.verify()
 
@@ -284,7 +292,7 @@ def _aliases(metadata: Mapping[str, Any], tensors: Collection[str], where: str) 
     """Return the recorded names of tensors that are stored under another one."""
     text = metadata.get(TIED_KEY)
     if text is None:  # huggingface_hub and safetensors write each as an entry of its own
-        plain = {alias: kept for alias, kept in metadata.items() if isinstance(kept, str)}
+        plain = {alias: kept for alias, kept in metadata.items() if isinstance(kept, str) and alias != _FORMAT_KEY}
         return {alias: kept for alias, kept in plain.items() if alias not in tensors and kept in tensors}
     try:
         tied = json.loads(text) if isinstance(text, str) else text
@@ -316,4 +324,6 @@ def _no_weights(source: Source, variant: str | None) -> Exception:
         )
         return CheckpointError(message)
     there = [] if source.folder is None else sorted(entry.name for entry in source.folder.iterdir())
-    return SourceNotFoundError(sentences(looked, f"The folder holds: {listed(there)}." if there else ""))
+    others = sorted(filter(None, (variant_of(name) for name in there)))
+    way = f"It has the variant {others[0]!r}: pass variant={others[0]!r}." if others else ""
+    return SourceNotFoundError(sentences(looked, f"The folder holds: {listed(there)}." if there else "", way))

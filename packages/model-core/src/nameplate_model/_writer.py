@@ -8,9 +8,9 @@ import ctypes
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -27,6 +27,7 @@ MUCH = 8 << 20
 """The bytes from which on another thread is worth its while."""
 
 _PIECE = 16 << 20  # what is copied from a device, hashed or written at a time
+_BATCH = 4 << 20  # what is handed to another thread at a time, at least
 _BLANK = "0" * DIGEST_LENGTH
 
 
@@ -50,12 +51,12 @@ class Piece(NamedTuple):
     """A part of a tensor's bytes in host memory.
 
     Attributes:
-        memory: The bytes; a tensor, which keeps them alive.
-        copied: Whether they are a copy, made for this piece.
+        data: The bytes.
+        copied: The copy that they were made for, or None where they are the tensor's own.
     """
 
-    memory: torch.Tensor
-    copied: bool
+    data: memoryview
+    copied: torch.Tensor | None
 
 
 class StoppedError(Exception):
@@ -139,40 +140,63 @@ def _write_hashed(draft: Draft, each: Planned, stop: Event | None) -> str:
     for piece in pieces(each.tensor):
         if stop is not None and stop.is_set():
             raise StoppedError
-        data = view_of(piece.memory)
-        hashing.update(data)
-        draft.write(data)
+        hashing.update(piece.data)
+        draft.write(piece.data)
     return hashing.hexdigest()[:DIGEST_LENGTH]
 
 
 def _write_beside(draft: Draft, plan: list[Planned]) -> dict[str, str]:
     """Write the tensors while another thread hashes them; the disk has its share before the last is hashed."""
     hashings = {each.name: hashlib.sha256() for each in plan}
-    done: Future[None] | None = None
+    waiting: list[tuple[_Hashing, memoryview]] = []  # many small tensors are handed over together
+    size = 0
     with ThreadPoolExecutor(1, thread_name_prefix="hashing") as pool:
         for each in plan:
             for piece in pieces(each.tensor):
-                data = view_of(piece.memory)
-                done = pool.submit(hashings[each.name].update, data)
-                draft.write(data)
-                if piece.copied:  # one copy at a time is kept
+                waiting.append((hashings[each.name], piece.data))
+                size += len(piece.data)
+                done = None
+                if size >= _BATCH or piece.copied is not None:
+                    done = pool.submit(_hash, waiting)
+                    waiting = list[tuple[_Hashing, memoryview]]()
+                    size = 0
+                draft.write(piece.data)
+                if done is not None and piece.copied is not None:  # one copy at a time is kept
                     done.result()
+        last = pool.submit(_hash, waiting)
         draft.flush()
-        if done is not None:
-            done.result()
+        last.result()
     return {name: hashing.hexdigest()[:DIGEST_LENGTH] for name, hashing in hashings.items()}
+
+
+class _Hashing(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
+
+
+def _hash(parts: list[tuple[_Hashing, memoryview]]) -> None:
+    for hashing, data in parts:
+        hashing.update(data)
 
 
 def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
     """Yield the bytes of a tensor in row-major order, without a copy where it already lies so in host memory."""
-    plain = tensor.detach().resolve_conj().resolve_neg()
-    dense = plain.contiguous()
+    if lies_ready(tensor):
+        address, size = tensor.data_ptr(), bytes_of(tensor)
+        for begin in range(0, size, _PIECE):
+            yield Piece(_bytes_at(address + begin, min(_PIECE, size - begin)), None)
+        return
+    dense = tensor.detach().resolve_conj().resolve_neg().contiguous()
     flat = dense.reshape(-1).view(torch.uint8)
     for begin in range(0, flat.numel(), _PIECE):
-        part = flat[begin : begin + _PIECE]
-        yield Piece(part.cpu(), copied=dense.data_ptr() != tensor.data_ptr() or not part.is_cpu)
+        part = flat[begin : begin + _PIECE].cpu()
+        yield Piece(_bytes_at(part.data_ptr(), part.numel()), part)
 
 
-def view_of(memory: torch.Tensor) -> memoryview:
-    """Return a tensor's bytes as a buffer, which lives no longer than the tensor: torch has none without numpy."""
-    return memoryview((ctypes.c_char * memory.numel()).from_address(memory.data_ptr()))
+def lies_ready(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a tensor is, byte for byte, what a file holds of it."""
+    return tensor.is_cpu and tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg()
+
+
+def _bytes_at(address: int, size: int) -> memoryview:
+    # torch has no buffer without numpy; the tensor, or its copy, outlives this one
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")

@@ -1,7 +1,5 @@
 """The same models as in the golden folders, wrapped here: their names and configs are those that others write."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
@@ -154,8 +152,3 @@ class LooseSpeakerModel(SpeakerModel):
     def __init__(self, config: SpeakerConfig) -> None:
         super().__init__(config)
         self.out.weight = nn.Parameter(torch.zeros(config.words, config.width))
-
-
-def names(model: nn.Module, beginning: str) -> Iterable[str]:
-    """Return the keys of a model that begin with a text, sorted."""
-    return sorted(key for key in model.state_dict() if key.startswith(beginning))

@@ -1,0 +1,51 @@
+"""Every law about models, on small models of every kind: nothing fails, is vacuous, or is skipped unnoticed."""
+
+import pytest
+
+from nameplate_conformance import Report, check
+from nameplate_conformance.law import LEVELS, all_laws
+from nameplate_conformance.result import Status
+from nameplate_conformance.samples.models import SAMPLE_MODELS
+
+LEVEL_OF_CONFIGS = LEVELS.index("config")
+LAWS = [law.id for law in all_laws().values() if law.level != LEVEL_OF_CONFIGS]
+ARCHITECTURES = {each.label: each for each in SAMPLE_MODELS}
+
+NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS = "M15", "M16", "M18", "T02"
+USUAL = {NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS}
+NO_META = {"M08", "M11"}
+NO_TENSORS = {"M03", "M08", "M09"}
+NO_TRAINING = {"T01", "T04"}
+
+INAPPLICABLE = {
+    "sample_nothing": USUAL | NO_TENSORS | NO_TRAINING,
+    "sample_lazy": USUAL | NO_META | {"M09"},
+    "sample_reading": USUAL | NO_META,
+    "sample_taught": USUAL | NO_META,
+    "sample_recurrent": USUAL | {"K02"},
+}
+"""The laws that speak of something a model does not have, where they are not the usual ones."""
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def report(request: pytest.FixtureRequest) -> Report:
+    """What the laws about models make of one of them."""
+    return check(ARCHITECTURES[request.param], profile="smoke", laws=LAWS)
+
+
+def test_every_law_holds_or_is_known_not_to_apply(report: Report):
+    """Each law passes with evidence, except those that are listed as inapplicable, which must be."""
+    (label,) = report.architectures()
+    inapplicable = INAPPLICABLE.get(label, USUAL)
+    wrong = {
+        result.law: f"{result.status.value}: {result.message} {result.counterexample}"
+        for result in report.results
+        if result.status is not (Status.NOT_APPLICABLE if result.law in inapplicable else Status.PASS)
+    }
+
+    assert wrong == {}
+
+
+def test_every_model_has_a_name_of_its_own():
+    """No two samples share a label, under which a report would mix them."""
+    assert len(ARCHITECTURES) == len(SAMPLE_MODELS) >= 12
