@@ -43,7 +43,7 @@ _RAW = """
 from benchmarks import saving
 from benchmarks.stack import Shape
 from benchmarks.stack_ours import build
-saving.raw(build({shape!r}), {folder!r})
+saving.raw(build({small!r}), build({shape!r}), {folder!r})
 """
 
 _OF_RAW, _AT_ONCE, _AGAIN = 1.05, 1.3, 20.0

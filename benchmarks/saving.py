@@ -44,25 +44,34 @@ def theirs(small: Any, model: Any, folder: str, **options: Any) -> None:
     print(json.dumps({"save": saved + flushed, "not flushed": saved}))
 
 
-def raw(model: nn.Module, folder: str) -> None:
+def raw(small: nn.Module, model: nn.Module, folder: str) -> None:
     """Write the bytes of the parameters of a model into a file, one after the other, and print the milliseconds."""
     path = Path(folder)
-    path.mkdir()
-    arrays: list[Any] = [weight.detach().view(-1).numpy() for weight in model.parameters()]
-    weights = [memoryview(array).cast("B") for array in arrays]
-
-    def write() -> None:
-        with (path / "raw").open("wb", buffering=0) as file:
-            for weight in weights:
-                for start in range(0, len(weight), _PIECE):
-                    file.write(weight[start : start + _PIECE])
-            os.fsync(file.fileno())
-        _flush(path)
-
-    taken = _milliseconds(write)
-    assert (path / "raw").stat().st_size == sum(map(len, weights))
+    _write(path, small)
+    shutil.rmtree(path)
+    taken = _milliseconds(lambda: _write(path, model))
+    _look_at_bytes(path, model)
     _remove(path)
     print(json.dumps({"save": taken}))
+
+
+def _write(folder: Path, model: nn.Module) -> None:
+    folder.mkdir()
+    with (folder / "raw").open("wb", buffering=0) as file:
+        for weight in _bytes_of(model):
+            for start in range(0, len(weight), _PIECE):
+                file.write(weight[start : start + _PIECE])
+        os.fsync(file.fileno())
+    _flush(folder)
+
+
+def _bytes_of(model: nn.Module) -> list[memoryview]:
+    arrays: list[Any] = [weight.detach().view(-1).numpy() for weight in model.parameters()]
+    return [memoryview(array).cast("B") for array in arrays]
+
+
+def _look_at_bytes(folder: Path, model: nn.Module) -> None:
+    assert (folder / "raw").stat().st_size == sum(map(len, _bytes_of(model)))
 
 
 def _warm_up(small: Any, folder: str, options: dict[str, Any]) -> None:

@@ -25,6 +25,9 @@ PROBES = {
 }
 """Statements, and the modules that must not have been imported after them."""
 
+MOST_ADDED = 4
+"""Modules of others that the model base may load on top of those that torch has loaded."""
+
 
 def loaded_after(statement: str) -> set[str]:
     """Return the names of all modules that an interpreter has loaded after one line of code."""
@@ -49,6 +52,13 @@ def dragged_in(statement: str, unwanted: tuple[str, ...]) -> list[str]:
 def test_an_import_stays_light(statement: str) -> None:
     """A package loads only what its own layer is for."""
     assert dragged_in(statement, PROBES[statement]) == []
+
+
+def test_the_model_base_adds_little_to_torch() -> None:
+    """What the model base imports besides its family and torch is a handful of small modules."""
+    added = loaded_after("import nameplate_model") - loaded_after("import torch")
+
+    assert len([name for name in added if not name.startswith("nameplate_")]) <= MOST_ADDED
 
 
 def test_listing_names_finds_the_reference() -> None:

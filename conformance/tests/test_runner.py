@@ -12,7 +12,8 @@ from nameplate_config import PreTrainedConfig, Tiny
 from nameplate_conformance import Architecture, ConformanceError, Known, Status, check, registered
 from nameplate_conformance import law as law_module
 from nameplate_conformance.case import Case
-from nameplate_conformance.law import Evidence, Law, all_laws, broken
+from nameplate_conformance.law import Evidence, Law, all_laws, broken, inapplicable, require
+from nameplate_conformance.runner import Cell, Runner
 from nameplate_conformance.zoo import MUTANTS, reference
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel, of
 
@@ -181,6 +182,21 @@ def test_a_law_that_speaks_of_nothing_is_not_applicable():
 
     assert report.results[0].status is Status.NOT_APPLICABLE
     assert report.results[0].message == "no field has another name"
+
+
+def test_a_law_that_applies_to_some_configs_is_judged_on_them():
+    """Configs that have nothing the law speaks of do not hide those that break it."""
+
+    def narrow_only(case: Case, evidence: Evidence) -> None:
+        if case.kwargs["width"] == 1:
+            inapplicable("the width is one")
+        evidence.count("widths")
+        require(case.kwargs["width"] != 3, "a width of three")
+
+    law = Law("Y1", 2, "narrow", "", narrow_only)
+    result = Runner(profile="dev").judge(Cell(reference(), law, "cpu"))
+
+    assert (result.status, result.message) == (Status.FAIL, "a width of three")
 
 
 def test_running_a_law_leaves_the_process_alone():

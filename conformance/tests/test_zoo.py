@@ -2,13 +2,18 @@
 
 import pytest
 
+from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.law import Scope, all_laws
+from nameplate_conformance.result import Status
+from nameplate_conformance.runner import check
 from nameplate_conformance.selftest import judge_mutant, judge_reference, laws_without_a_mutant
-from nameplate_conformance.zoo import MUTANTS, Mutant
+from nameplate_conformance.zoo import MUTANTS, Mutant, relatives
 
 PROMISED = {
     *("A01", "A02", "A03", "C01", "C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12"),
     *("C13", "C14", "C15", "C16", "C17", "C18", "M01", "M02", "M03", "M04", "M05", "M06", "M08"),
+    *("M07", "M09", "M10", "M11", "M12", "M13", "M14", "M15", "M16", "M17", "M18"),
+    *("T01", "T02", "T03", "T04", "T05", "K01", "K02"),
     *("S01", "S02", "S05", "S06", "R01", "R02", "R06", "D02", "D04"),
 }
 
@@ -26,6 +31,26 @@ def test_reference_breaks_no_law():
     verdict = judge_reference()
 
     assert verdict.roots == frozenset(), verdict.messages
+
+
+@pytest.mark.parametrize("healthy", relatives(), ids=lambda healthy: healthy.label)
+def test_healthy_relatives_break_no_law(healthy: Architecture):
+    """A classifier, a backbone and a tower of blocks conform too, so their mutants fail for their mistake."""
+    report = check(healthy, profile="smoke")
+
+    assert report.passed, [f"{each.law}: {each.message}" for each in report.results if each.status.is_bad]
+
+
+@pytest.mark.parametrize(
+    ("law", "label"), [("M15", "classifier"), ("M18", "classifier"), ("M16", "backbone"), ("T02", "tower")]
+)
+def test_laws_that_the_reference_lacks_are_judged_on_a_relative(law: str, label: str):
+    """What does not apply to the reference passes with evidence on the relative that has it."""
+    (healthy,) = (each for each in relatives() if each.label == f"zoo-{label}")
+    (result,) = check(healthy, laws=[law], profile="smoke").results
+
+    assert result.status is Status.PASS, result.message
+    assert result.evidence
 
 
 def test_every_law_has_a_mutant():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nameplate_conformance.architecture import Architecture as Architecture
     from nameplate_conformance.architecture import Known as Known
+    from nameplate_conformance.architecture import Tags as Tags
     from nameplate_conformance.architecture import registered as registered
     from nameplate_conformance.errors import ConformanceError as ConformanceError
     from nameplate_conformance.errors import LawBrokenError as LawBrokenError
@@ -33,6 +34,7 @@ _HOMES = {
     "Result": "result",
     "Section": "report",
     "Status": "result",
+    "Tags": "architecture",
     "check": "runner",
     "conformance_tests": "testing",
     "known_devices": "runner",
@@ -51,6 +53,7 @@ __all__ = [
     "Result",
     "Section",
     "Status",
+    "Tags",
     "check",
     "conformance_tests",
     "known_devices",

@@ -1,15 +1,28 @@
 """Files are replaced in one step, read within a budget, and never outside of their folder."""
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from nameplate_config import ConfigFileError, NameplateError, SourceNotFoundError, UnsafePathError
-from nameplate_config.files import flush_folder, make_folder, member, open_regular, read_file, replace_file
+from nameplate_config.files import (
+    Draft,
+    drafted_name,
+    flush_folder,
+    locked,
+    make_folder,
+    member,
+    open_regular,
+    read_file,
+    replace_file,
+)
 
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="FIFOs, links and modes are those of POSIX")
 
@@ -116,6 +129,99 @@ def test_flushing_needs_a_folder(tmp_path: Path):
 
     with pytest.raises(FileNotFoundError):
         flush_folder(tmp_path / "missing")
+
+
+# ---- drafts
+
+
+def test_a_draft_is_called_after_its_file(tmp_path: Path):
+    """While it is written, a draft is a hidden file whose name tells what it is for; then it is gone."""
+    with Draft(tmp_path, "a.b") as draft:
+        (name,) = names_in(tmp_path)
+        draft.write(b"1")
+
+    assert drafted_name(name) == "a.b"
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a", ".a.tmp", ".a.0123456789ag.tmp", ".a.0123456789ab.tmp2", "..0123456789ab.tmp"])
+def test_other_files_are_no_drafts(name: str):
+    """A file that is not called as drafts are is none."""
+    assert drafted_name(name) is None
+
+
+def test_a_published_draft_stays(tmp_path: Path):
+    """A draft that got its name keeps it when its context ends, and knows that it has it."""
+    with Draft(tmp_path, "file") as draft:
+        draft.write(b"0123456789")
+        draft.write_at(2, b"ab")
+        draft.write(b"!")
+        draft.finish()
+        before = draft.published
+        draft.publish(tmp_path / "other")
+
+    assert (before, draft.published) == (False, True)
+    assert (tmp_path / "other").read_bytes() == b"01ab456789!"
+    assert names_in(tmp_path) == ["other"]
+
+
+# ---- taking turns
+
+
+@ON_POSIX
+def test_a_locked_folder_is_entered_by_one_at_a_time(tmp_path: Path):
+    """A thread that asks for a locked folder waits until the other is done."""
+    steps: list[str] = []
+    inside = Event()
+
+    def second() -> None:
+        inside.wait()
+        with locked(tmp_path) as held:
+            steps.append(f"second {held}")
+
+    thread = Thread(target=second)
+    thread.start()
+    with locked(tmp_path) as held:
+        inside.set()
+        thread.join(0.1)
+        steps.append(f"first {held}")
+    thread.join()
+
+    assert steps == ["first True", "second True"]
+
+
+@ON_POSIX
+def test_a_lock_ends_though_a_forked_process_lives(tmp_path: Path):
+    """A process that was forked under the lock, as data loaders are, does not keep others out."""
+    with locked(tmp_path):
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+    try:
+        with locked(tmp_path) as held:
+            assert held
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@ON_POSIX
+def test_a_folder_that_cannot_be_locked_is_entered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Where the file system has no locks, work goes on, and knows that it is not alone."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path) as held:
+        assert not held
+
+
+def test_a_missing_folder_is_not_locked(tmp_path: Path):
+    """A folder that is not there is the system's error."""
+    with pytest.raises(FileNotFoundError), locked(tmp_path / "missing"):
+        pytest.fail("it is not there")
 
 
 # ---- folders

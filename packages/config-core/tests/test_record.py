@@ -5,15 +5,32 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nameplate_config import (
     ConfigFileError,
     PreTrainedConfig,
     SourceNotFoundError,
+    UnsafePathError,
     open_source,
     read_config_values,
 )
-from nameplate_config.record import mirror_bytes, read_config, record_metadata
+from nameplate_config.record import (
+    WeightsPlace,
+    blank_again,
+    check_digest,
+    choose_weights,
+    identity_of,
+    index_name,
+    mirror_bytes,
+    part_metadata,
+    read_config,
+    read_hashes,
+    record_metadata,
+    seal,
+    weights_name,
+)
 
 OLD, NEW, EDITED = '{"width": 1}\n', '{"width": 2}\n', '{"width": 3}\n'
 
@@ -24,11 +41,19 @@ class Block(PreTrainedConfig):
     width: int = 8
 
 
-def write_weights(folder: Path, metadata: dict[str, str] | None) -> None:
+def write_weights(folder: Path, metadata: dict[str, str] | None, name: str = "model.safetensors") -> None:
     """Write a safetensors file without tensors by hand: the header's length, then the header."""
     header = {} if metadata is None else {"__metadata__": metadata}
     text = json.dumps(header, separators=(",", ":")).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    data = struct.pack("<Q", len(text)) + text
+    (folder / name).write_bytes(seal(data)[0] if metadata and "nameplate.config" in metadata else data)
+
+
+def write_index(folder: Path, metadata: dict[str, str] | None, name: str = "model.safetensors.index.json") -> None:
+    """Write an index without shards by hand; the record in it knows no format."""
+    texts = {key: text for key, text in (metadata or {"total_size": "0"}).items() if key != "format"}
+    data = json.dumps({"metadata": texts, "weight_map": {}}).encode()
+    (folder / name).write_bytes(seal(data)[0] if metadata else data)
 
 
 def write_checkpoint(folder: Path, mirror: str | None, *, previous: str | None) -> None:
@@ -181,12 +206,12 @@ def test_a_forged_record_is_no_record(old: bytes, new: bytes, tmp_path: Path):
 
 
 def test_a_forged_length_is_bounded(tmp_path: Path):
-    """A header that claims to be endless is read to the end of the file, and no further."""
+    """A header that claims to be endless is read to the end of the file, and no further; it is no record."""
     write_checkpoint(tmp_path, OLD, previous=OLD)
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
 
-    assert Block.from_pretrained(tmp_path).width == 2
+    assert Block.from_pretrained(tmp_path).width == 1
 
 
 def test_a_record_that_is_no_config_is_named(tmp_path: Path):
@@ -216,9 +241,201 @@ def test_the_values_are_read_with_their_place(tmp_path: Path):
 
 def test_the_metadata_of_a_record_is_text():
     """A record consists of texts, as the safetensors format demands, and starts with the format."""
-    first, later = record_metadata(NEW, None), record_metadata(NEW, OLD.encode())
+    first, later = record_metadata(NEW, None), record_metadata(NEW, OLD.encode(), ["a" * 64])
 
     assert list(first) == list(later) == ["format", "nameplate", "nameplate.config"]
     assert (first["format"], first["nameplate.config"]) == ("pt", NEW)
-    assert first["nameplate"].split(" ")[1] == "-"
-    assert [len(part) for part in later["nameplate"].split(" ")] == [64, 64]
+    assert first["nameplate"].split(" ")[1:] == ["-", "0" * 64]
+    assert [len(part) for part in later["nameplate"].split(" ")] == [64, 64, 64, 64]
+
+
+# ---- the digest
+
+
+def sealed(metadata: dict[str, str]) -> tuple[bytes, str]:
+    """Return a sealed header with some metadata, and its digest."""
+    text = json.dumps({"__metadata__": metadata}, separators=(",", ":")).encode()
+    return seal(struct.pack("<Q", len(text)) + text)
+
+
+@pytest.mark.parametrize("metadata", [record_metadata(NEW, None), record_metadata(NEW, b"old"), part_metadata()])
+def test_a_sealed_header_holds_its_digest(metadata: dict[str, str]):
+    """Sealing puts the digest in its place and changes nothing else."""
+    data, digest = sealed(metadata)
+    fields = json.loads(data[8:])["__metadata__"]["nameplate"].split(" ")
+
+    assert fields[2] == digest
+    assert fields[:2] == metadata["nameplate"].split(" ")[:2]
+    assert check_digest(data)
+
+
+@given(data=st.data())
+def test_any_flipped_bit_of_a_header_is_found(data: st.DataObject):
+    """A header in which any one bit is changed is not as it was written."""
+    whole, _ = sealed(record_metadata(NEW, OLD.encode()))
+    place = data.draw(st.integers(0, 8 * len(whole) - 1))
+    torn = bytearray(whole)
+    torn[place // 8] ^= 1 << place % 8
+
+    assert not check_digest(bytes(torn))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\0" * 100, b'12345678{"__metadata__":{"format":"pt","nameplate":"a b"'])
+def test_other_bytes_have_no_digest(data: bytes):
+    """What is no record of ours has no digest that could be right."""
+    assert not check_digest(data)
+
+
+def test_the_hashes_of_a_record_are_read_from_its_beginning(tmp_path: Path):
+    """What a record begins with is read whole, whatever follows."""
+    write_weights(tmp_path, record_metadata(NEW * 9999, OLD.encode(), ["a" * 64]))
+    hashes = read_hashes(tmp_path / "model.safetensors")
+
+    assert hashes is not None
+    assert (hashes.superseded, hashes.left_behind(OLD.encode())) == (("a" * 64,), True)
+    assert hashes.digest == identity_of(tmp_path / "model.safetensors")
+
+
+def test_a_foreign_file_is_known_by_all_its_bytes(tmp_path: Path):
+    """The identity of a file without a record is the hash of everything in it."""
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+
+    assert identity_of(tmp_path / "model.safetensors") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_a_record_can_be_compared_with_an_older_one():
+    """Put beside a new one, an old record keeps all but its config and its digest."""
+    old, new = record_metadata(OLD, b"x", ["a" * 64])["nameplate"], record_metadata(NEW, None)["nameplate"]
+
+    assert blank_again(old, new).split(" ") == [new.split(" ")[0], old.split(" ")[1], "0" * 64, "a" * 64]
+
+
+# ---- which weights count
+
+
+def place_of(folder: Path, variant: str | None = None) -> WeightsPlace:
+    """Return which weights of a folder count."""
+    return choose_weights(open_source(folder), variant)
+
+
+def test_a_folder_without_weights_has_no_place(tmp_path: Path):
+    """Where there are no weights, none count."""
+    assert place_of(tmp_path) == WeightsPlace(None, None, None, ours=False)
+
+
+@pytest.mark.parametrize("metadata", [record_metadata(NEW, None), {"format": "pt"}, None])
+def test_the_only_file_counts(metadata: dict[str, str] | None, tmp_path: Path):
+    """A single file without an index counts, whoever wrote it."""
+    write_weights(tmp_path, metadata)
+    ours = metadata is not None and "nameplate" in metadata
+
+    assert place_of(tmp_path) == WeightsPlace(tmp_path / "model.safetensors", None, "single", ours=ours)
+
+
+@pytest.mark.parametrize("metadata", [record_metadata(NEW, None), None])
+def test_the_only_index_counts(metadata: dict[str, str] | None, tmp_path: Path):
+    """An index without a single file counts, whoever wrote it."""
+    write_index(tmp_path, metadata)
+
+    expected = WeightsPlace(None, tmp_path / "model.safetensors.index.json", "index", ours=metadata is not None)
+    assert place_of(tmp_path) == expected
+    assert place_of(tmp_path).path == tmp_path / "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_index_that_supersedes_a_file_counts(*, foreign: bool, tmp_path: Path):
+    """Of two that a crash left, the later one counts: an index over a single file."""
+    write_weights(tmp_path, {"format": "pt"} if foreign else record_metadata(OLD, None))
+    write_index(tmp_path, record_metadata(NEW, None, [identity_of(tmp_path / "model.safetensors")]))
+
+    assert place_of(tmp_path).chosen == "index"
+    assert Block.from_pretrained(tmp_path).width == 2
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_file_that_supersedes_an_index_counts(*, foreign: bool, tmp_path: Path):
+    """Of two that a crash left, the later one counts: a single file over an index."""
+    write_index(tmp_path, None if foreign else record_metadata(OLD, None))
+    write_weights(tmp_path, record_metadata(NEW, None, [identity_of(tmp_path / "model.safetensors.index.json")]))
+
+    assert place_of(tmp_path).chosen == "single"
+    assert Block.from_pretrained(tmp_path).width == 2
+
+
+@pytest.mark.parametrize("single", [record_metadata(OLD, None), record_metadata(OLD, None, ["a" * 64]), None])
+@pytest.mark.parametrize("index", [record_metadata(NEW, None), record_metadata(NEW, None, ["b" * 64]), None])
+def test_two_strangers_are_ambiguous(single: dict[str, str] | None, index: dict[str, str] | None, tmp_path: Path):
+    """Where neither of two knows the other, nothing says which counts, and `config.json` is in force."""
+    write_weights(tmp_path, single)
+    write_index(tmp_path, index)
+    (tmp_path / "config.json").write_text(EDITED)
+
+    assert (place_of(tmp_path).chosen, place_of(tmp_path).path) == (None, None)
+    assert Block.from_pretrained(tmp_path).width == 3
+
+
+def test_each_variant_has_its_own_weights(tmp_path: Path):
+    """The weights of one variant say nothing of another's."""
+    write_weights(tmp_path, record_metadata(NEW, None), "model.fp16.safetensors")
+
+    assert place_of(tmp_path).chosen is None
+    assert place_of(tmp_path, "fp16").single == tmp_path / "model.fp16.safetensors"
+
+
+@pytest.mark.parametrize("variant", ["", "a/b", "..", ".a", "a b", "a\0", "fp16-00001-of-00002", "a\n", 5])
+def test_a_variant_is_a_word(variant: str):
+    """What would make another path of a name is no variant."""
+    for name in (weights_name, index_name):
+        with pytest.raises(UnsafePathError) as caught:
+            name(variant)
+
+        assert str(caught.value).startswith("a variant is a word such as 'fp16' (")
+
+
+# ---- the config of an index
+
+
+def test_a_stale_config_beside_an_index_does_not_count(tmp_path: Path):
+    """A `config.json` that a crash left beside an index gives way to the record in it."""
+    write_index(tmp_path, record_metadata(NEW, OLD.encode()))
+    (tmp_path / "config.json").write_text(OLD)
+    found = read_config(open_source(tmp_path))
+
+    assert (found.data, found.where) == (NEW.encode(), f"{tmp_path / 'model.safetensors.index.json'} (its record)")
+
+
+def test_a_config_edited_beside_an_index_wins(tmp_path: Path):
+    """A `config.json` that no save wrote counts, also beside an index."""
+    write_index(tmp_path, record_metadata(NEW, OLD.encode()))
+    (tmp_path / "config.json").write_text(EDITED)
+
+    assert Block.from_pretrained(tmp_path).width == 3
+
+
+def test_going_back_beside_an_index_is_told_apart(tmp_path: Path):
+    """The config that a crash could have left is written in another way beside an index as well."""
+    write_index(tmp_path, record_metadata(NEW, OLD.encode()))
+
+    assert mirror_bytes(tmp_path, OLD) == OLD.encode() + b"\n"
+
+
+def test_a_variant_has_its_own_record(tmp_path: Path):
+    """The config of a variant's weights is asked for by its name."""
+    write_weights(tmp_path, record_metadata(NEW, OLD.encode()), "model.fp16.safetensors")
+    (tmp_path / "config.json").write_text(OLD)
+
+    assert read_config_values(open_source(tmp_path))[0] == {"width": 1}
+    assert read_config_values(open_source(tmp_path), "fp16")[0] == {"width": 2}
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 60, 130, -1])
+def test_a_torn_index_is_no_record(length: int, tmp_path: Path):
+    """An index that ends too early leaves `config.json` in force: loading it will say what is wrong."""
+    write_index(tmp_path, record_metadata(NEW, OLD.encode()))
+    (tmp_path / "config.json").write_text(OLD)
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_bytes(path.read_bytes()[:length])
+
+    assert Block.from_pretrained(tmp_path).width == 1

@@ -24,7 +24,7 @@ from nameplate_config import (
     open_source,
     split_options,
 )
-from nameplate_config.record import record_metadata
+from nameplate_config.record import record_metadata, seal
 
 
 class Block(PreTrainedConfig):
@@ -187,7 +187,7 @@ def test_a_file_is_that_and_no_other(checkpoint: Path):
     stale = (checkpoint / "config.json").read_bytes()
     metadata = record_metadata('{"width": 32}', stale)
     header = json.dumps({"__metadata__": metadata}, separators=(",", ":")).encode()
-    (checkpoint / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    (checkpoint / "model.safetensors").write_bytes(seal(struct.pack("<Q", len(header)) + header)[0])
 
     assert Block.from_pretrained(checkpoint).width == 32
     assert Block.from_pretrained(checkpoint / "config.json").width == 16

@@ -1,6 +1,7 @@
 """Saving: equal states give equal bytes that anybody can read, and a failure changes nothing."""
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import load_torch_model
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, load_model
 from torch import nn
 
-from nameplate_config import PreTrainedConfig, UnsafePathError
+from nameplate_config import PreTrainedConfig, UnknownOptionError, UnsafePathError
+from nameplate_config.record import check_digest
 from nameplate_model import CheckpointError, PreTrainedModel, SaveError
+from nameplate_model._layout import DTYPES
 
 
 class NetConfig(PreTrainedConfig):
@@ -148,6 +152,36 @@ def test_a_model_without_tensors_is_saved(tmp_path: Path):
 
     assert load_file(tmp_path / "model.safetensors") == {}
     assert "dtype" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_every_tensor_has_its_digest(tmp_path: Path):
+    """The header holds the first half of the sha256 of each tensor's bytes, and a digest of itself."""
+    Net(NetConfig()).save_pretrained(tmp_path)
+    header, start = header_of(tmp_path)
+    data = (tmp_path / "model.safetensors").read_bytes()
+    metadata = header.pop("__metadata__")
+    expected = {
+        name: hashlib.sha256(data[start:][slice(*entry["data_offsets"])]).hexdigest()[:32]
+        for name, entry in header.items()
+    }
+
+    assert list(metadata)[:3] == ["format", "nameplate", "nameplate.config"]
+    assert metadata["nameplate.config"] == (tmp_path / "config.json").read_text()
+    assert json.loads(metadata["nameplate.sha256"]) == expected
+    assert check_digest(data[:start])
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20])
+def test_a_large_file_is_hashed_like_a_small_one(size: int, tmp_path: Path):
+    """Where another thread hashes, the digests are those of the bytes all the same."""
+    model = Held(NetConfig())
+    model.one, model.two = torch.arange(size), torch.arange(size).reshape(2, -1).T
+    model.save_pretrained(tmp_path)
+    said = json.loads(header_of(tmp_path)[0]["__metadata__"]["nameplate.sha256"])
+
+    for name in ("one", "two"):
+        data = getattr(model, name).contiguous().numpy().tobytes()
+        assert said[name] == hashlib.sha256(data).hexdigest()[:32]
 
 
 # ---- ties
@@ -298,6 +332,282 @@ def test_a_conjugate_is_not_tied_to_its_base(tmp_path: Path):
     tensors = load_file(tmp_path / "model.safetensors")
 
     assert (tensors["one"].tolist(), tensors["two"].tolist()) == ([1 + 2j], [1 - 2j])
+
+
+# ---- memory in common
+
+
+def overlap(**tensors: torch.Tensor) -> Held:
+    """Return a model that holds these tensors as buffers."""
+    model = Held(NetConfig())
+    for name, tensor in tensors.items():
+        model.register_buffer(name, tensor)
+    return model
+
+
+def views_in(folder: Path) -> list[dict[str, Any]]:
+    """Return what the weights in a folder record of overlapping tensors."""
+    return json.loads(header_of(folder)[0]["__metadata__"].get("nameplate.views", "[]"))
+
+
+BASE = torch.arange(24.0).reshape(4, 6)
+COMPLEX = torch.tensor([1 + 2j, 3j])
+APART: dict[str, Callable[[], list[torch.Tensor]]] = {
+    "neighbours": lambda: [BASE[:2], BASE[2:]],
+    "columns": lambda: [BASE[:, :3], BASE[:, 3:]],
+    "every other": lambda: [BASE.view(-1)[::2], BASE.view(-1)[1::2]],
+    "empty": lambda: [BASE[:0], BASE],
+    "a conjugate": lambda: [COMPLEX, COMPLEX.conj()],
+    "of two memories": lambda: [BASE, BASE.clone()],
+}
+
+
+@pytest.mark.parametrize("make", APART.values(), ids=list(APART))
+def test_windows_without_a_common_element_are_tensors_of_their_own(
+    make: Callable[[], list[torch.Tensor]], tmp_path: Path
+):
+    """Tensors in one piece of memory that share no element are not recorded as overlapping."""
+    one, two = make()
+    overlap(one=one, two=two).save_pretrained(tmp_path)
+
+    assert views_in(tmp_path) == []
+
+
+GEOMETRIES: dict[str, tuple[Callable[[], list[torch.Tensor]], int, tuple[int, list[int]], tuple[int, list[int]]]] = {
+    "slices": (lambda: [BASE.view(-1)[:9], BASE.view(-1)[5:15]], 60, (0, [1]), (20, [1])),
+    "transposed": (lambda: [BASE, BASE.T], 96, (0, [6, 1]), (0, [1, 6])),
+    "from the middle": (lambda: [BASE[2:], BASE[3:, None]], 48, (0, [6, 1]), (24, [1, 1, 1])),
+    "columns and a row": (lambda: [BASE[:, 1:], BASE[1]], 96, (4, [6, 1]), (24, [1])),
+    "another dtype": (lambda: [BASE.view(torch.int32)[0], BASE[0]], 24, (0, [1]), (0, [1])),
+}
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_geometry_of_overlapping_tensors_is_recorded(geometry: str, tmp_path: Path):
+    """Of tensors that have elements in common the file says where in their memory each one lies."""
+    make, size, (first, steps), (second, strides) = GEOMETRIES[geometry]
+    one, two = make()
+    overlap(one=one, two=two, three=torch.zeros(2)).save_pretrained(tmp_path)
+
+    assert views_in(tmp_path) == [
+        {
+            "bytes": size,
+            "members": {"one": {"offset": first, "stride": steps}, "two": {"offset": second, "stride": strides}},
+        }
+    ]
+
+
+def test_windows_that_are_mostly_holes_are_stored_by_value_alone(tmp_path: Path):
+    """Tensors whose memory is larger than they are one by one are not recorded: nobody makes room by a file's word."""
+    overlap(one=BASE.view(-1)[::8], two=BASE[0]).save_pretrained(tmp_path)
+
+    assert views_in(tmp_path) == []
+    assert load_file(tmp_path / "model.safetensors")["one"].tolist() == [0, 8, 16]
+
+
+class Overlapping(PreTrainedModel):
+    """Two windows of one piece of memory."""
+
+    config_class = NetConfig
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("one", torch.zeros(12))
+        self.register_buffer("two", torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("limit", ["50GB", 1])
+def test_overlapping_tensors_come_back_overlapping(limit: int | str, tmp_path: Path):
+    """What one of them is written to is seen through the other after a load as before."""
+    model, base = Overlapping(NetConfig()), torch.arange(20.0)
+    model.one, model.two = base[:12], base[6:18].view(3, 4)
+    model.save_pretrained(tmp_path, max_shard_size=limit)
+    loaded = Overlapping.from_pretrained(tmp_path)
+    loaded.one[7] = 100.0
+
+    assert loaded.two[0, 1] == 100.0
+    assert loaded.one.tolist()[:7] == list(range(7))
+
+
+# ---- dtypes
+
+
+@pytest.mark.parametrize("name", sorted(DTYPES))
+def test_every_dtype_of_the_format_comes_back(name: str, tmp_path: Path):
+    """A tensor of any dtype that the format has comes back bit for bit."""
+    dtype = getattr(torch, name)
+    model = Held(NetConfig())
+    model.one = torch.tensor([0, 1, 1] * 8, dtype=torch.uint8).view(dtype)
+    model.one = model.one[:3].clone()
+    model.save_pretrained(tmp_path)
+    loaded = Held.from_pretrained(tmp_path).one
+
+    assert loaded.dtype == dtype
+    assert loaded.view(torch.uint8).tolist() == model.one.view(torch.uint8).tolist()
+
+
+@pytest.mark.parametrize("name", sorted(set(DTYPES) - {"float8_e8m0fnu"}))  # whose name the library does not know
+def test_every_dtype_is_read_by_the_library(name: str, tmp_path: Path):
+    """A tensor of any dtype that safetensors reads is read by it as it was."""
+    model = Held(NetConfig())
+    model.one = torch.tensor([0, 1, 1] * 8, dtype=torch.uint8).view(getattr(torch, name))
+    model.save_pretrained(tmp_path)
+    read = load_file(tmp_path / "model.safetensors")["one"]
+
+    assert read.dtype == model.one.dtype
+    assert read.view(torch.uint8).tolist() == model.one.view(torch.uint8).tolist()
+
+
+# ---- readers of others
+
+
+def test_ties_are_recorded_as_others_record_them(tmp_path: Path):
+    """The metadata names each alias as safetensors and huggingface_hub do, and their strict loader takes the file."""
+    model = Tied(NetConfig())
+    model.save_pretrained(tmp_path)
+    other = Tied(NetConfig())
+    missing, unexpected = load_model(other, tmp_path / "model.safetensors", strict=True)
+
+    assert header_of(tmp_path)[0]["__metadata__"]["two.weight"] == "one.weight"
+    assert (set(missing), unexpected) == (set(), [])
+    assert same(other, model)
+
+
+def test_the_hub_library_loads_our_files(tmp_path: Path):
+    """`huggingface_hub` loads single files and shards of ours."""
+    model = Net(NetConfig())
+    model.save_pretrained(tmp_path / "single")
+    model.save_pretrained(tmp_path / "shards", max_shard_size=100)
+    for folder in ("single", "shards"):
+        other = Net(NetConfig())
+        load_torch_model(other, tmp_path / folder, strict=True)
+
+        assert same(other, model)
+
+
+# ---- options
+
+
+def test_other_processes_do_not_save(tmp_path: Path):
+    """A process that is not the main one writes nothing."""
+    Net(NetConfig()).save_pretrained(tmp_path / "model", is_main_process=False)
+
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_given_state_is_saved(tmp_path: Path):
+    """What is given as the state is saved instead of the model's own."""
+    model = Net(NetConfig())
+    state = {key: torch.ones_like(tensor) for key, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=state)
+
+    assert {key: each.tolist() for key, each in load_file(tmp_path / "model.safetensors").items()} == {
+        key: each.tolist() for key, each in state.items()
+    }
+
+
+def test_keys_that_the_class_ignores_are_not_saved(tmp_path: Path):
+    """Keys that a pattern of the class matches are left out, and the model keeps them."""
+
+    class Forgetful(Net):
+        _keys_to_ignore_on_save = (r"^norm\.", r"bias$")
+
+    model = Forgetful(NetConfig())
+    keys = set(model.state_dict())
+    model.save_pretrained(tmp_path)
+
+    assert load_file(tmp_path / "model.safetensors").keys() == {"linear.weight", "conv.weight"}
+    assert set(model.state_dict()) == keys
+
+
+def test_a_tie_outlives_its_ignored_name(tmp_path: Path):
+    """Where the name that a tie would be stored under is ignored, it is stored under the other."""
+
+    class Forgetful(Tied):
+        _keys_to_ignore_on_save = ("^one",)
+
+    model = Forgetful(NetConfig())
+    model.save_pretrained(tmp_path)
+
+    assert torch.equal(load_file(tmp_path / "model.safetensors")["two.weight"], model.one.weight)
+
+
+def test_a_pattern_that_is_none_is_an_error(tmp_path: Path):
+    """What is no regular expression is named with the class that has it."""
+
+    class Wrong(Net):
+        _keys_to_ignore_on_save = ("(",)
+
+    with pytest.raises(UnknownOptionError) as caught:
+        Wrong(NetConfig()).save_pretrained(tmp_path)
+
+    assert str(caught.value).startswith("Wrong._keys_to_ignore_on_save must hold regular expressions: missing )")
+
+
+def test_options_of_accelerate_are_taken(tmp_path: Path):
+    """What callers of Transformers pass without need changes nothing."""
+    Net(NetConfig()).save_pretrained(tmp_path, safe_serialization=True, save_function=torch.save)
+
+    assert load_file(tmp_path / "model.safetensors")
+
+
+NOT_OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "pickles": (
+        {"safe_serialization": False},
+        [
+            "safe_serialization=False asks for a pickle, which could run any code.",
+            "Only safetensors is written; leave the option out.",
+        ],
+    ),
+    "no function": ({"save_function": 5}, ["save_function must be a function, found 5; it is not called."]),
+    "a slip": (
+        {"max_shard_sise": 5},
+        ["Net.save_pretrained has no option 'max_shard_sise'.", "Did you mean 'max_shard_size'?"],
+    ),
+    "unknown": (
+        {"xyz": 5},
+        [
+            "Net.save_pretrained has no option 'xyz'.",
+            "Its options are: is_main_process, max_shard_size, state_dict, variant.",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_OPTIONS)
+def test_an_option_that_cannot_be_is_an_error(case: str, tmp_path: Path):
+    """An unknown option, or one that asks for what is not done, is refused before anything is made."""
+    options, lines = NOT_OPTIONS[case]
+    with pytest.raises(UnknownOptionError) as caught:
+        Net(NetConfig()).save_pretrained(tmp_path / "model", **options)
+
+    assert str(caught.value) == "\n  ".join(lines)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_home_of_the_user_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A tilde at the beginning of the folder is the user's home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    Net(NetConfig()).save_pretrained("~/model")
+
+    assert sorted(contents(tmp_path / "model")) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("", "'' is no path, so nothing can be saved there. Give the path of a folder."),
+        ("a\0b", "'a\\x00b' is no path, so nothing can be saved there. Give the path of a folder."),
+        ("~nobody-of-that-name/x", "'~nobody-of-that-name/x' begins with a home that is not known."),
+    ],
+)
+def test_a_path_that_is_none_is_an_error(folder: str, message: str):
+    """What cannot be the path of a folder is refused."""
+    with pytest.raises(UnsafePathError) as caught:
+        Net(NetConfig()).save_pretrained(folder)
+
+    assert str(caught.value).startswith(message)
 
 
 # ---- the caller's own

@@ -8,7 +8,17 @@ import torch
 from torch import nn
 
 from nameplate_config import NameplateError, PreTrainedConfig
-from nameplate_model import LoadReport, Mismatch, MismatchError, PreTrainedModel, SaveError
+from nameplate_model import (
+    LoadPlan,
+    LoadReport,
+    Mismatch,
+    MismatchError,
+    PreTrainedModel,
+    SaveError,
+    load_weights,
+    migrates_state,
+    read_tensors,
+)
 
 
 class LineConfig(PreTrainedConfig):
@@ -58,7 +68,30 @@ def check_loading(folder: Path, *, flag: bool) -> None:
     assert_type(Line.from_pretrained(folder, output_loading_info=False), Line)
     assert_type(Line.from_pretrained(folder, output_loading_info=True), tuple[Line, LoadReport])
     assert_type(Line.from_pretrained(folder, output_loading_info=flag), Line | tuple[Line, LoadReport])
+    assert_type(Line.from_pretrained(None, config=LineConfig(), state_dict={}), Line)
     Line.from_pretrained(3)  # pyrefly: ignore[bad-argument-type]
+
+
+def check_parts(folder: Path, module: nn.Module) -> None:
+    """A plan is a typed record, a part a dict of tensors, and filling a module gives its report."""
+    plan = Line.plan_load(folder)
+    assert_type(plan, LoadPlan)
+    assert_type(plan.bytes, int)
+    assert_type(plan.missing, tuple[str, ...])
+    assert_type(read_tensors(folder, "linear.*"), dict[str, torch.Tensor])
+    assert_type(load_weights(module, folder), LoadReport)
+    plan.bytes = 3  # pyrefly: ignore[read-only]
+
+
+@migrates_state(1, 2)
+def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what it was given; the mark keeps its type."""
+    return state
+
+
+def check_marks(state: dict[str, torch.Tensor]) -> None:
+    """A marked migration is still the function that it was."""
+    assert_type(renamed(state), dict[str, torch.Tensor])
 
 
 def check_saving(model: Line, folder: Path) -> None:
@@ -73,6 +106,8 @@ def check_report(report: LoadReport) -> None:
     assert_type(report.missing, tuple[str, ...])
     assert_type(report.mismatched, tuple[Mismatch, ...])
     assert_type(report.exact, bool)
+    assert_type(report.verdict("linear.weight"), str)
+    assert_type(report.renamed, tuple[tuple[str, str], ...])
     assert_type(report.built_for_real, str | None)
     assert_type(report.keys(), Iterator[str])
     assert_type(dict(report), dict[str, Any])

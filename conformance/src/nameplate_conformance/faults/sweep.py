@@ -143,7 +143,7 @@ def sweep(
         judge: Returns a text that names the state in the folder, the same text for the same state; raises if there
             is none.
         faults: What befalls the save.
-        points: At how many changes, evenly spread from the first to the last; at all of them if None.
+        points: At how many changes, evenly spread and others for each fault; at all of them if None.
         committed: Whether an error that *save* raised says that the new state is there all the same.
         again: Whether, after each run, another save in peace must leave the new state and no file too many.
         engine: `run_traced` or `run_patched`; the first that this machine permits if None.
@@ -212,18 +212,18 @@ def _swept(stage: _Stage, faults: Sequence[Fault], points: int | None) -> Sweep:
         message = "the save changed nothing that could be seen, so nothing could befall it."
         raise ConformanceError(message)
     runs: list[Run] = []
-    for fault in faults:
+    for number, fault in enumerate(faults):
+        phase = (number + 0.5) / len(faults)  # so that few points of many faults are many points
         places = [place for place, call in enumerate(trace.calls) if call.writes or not fault.only_writes]
-        runs += [_run(stage, fault, at, old, new) for at in _spread(places, points)]
+        runs += [_run(stage, fault, at, old, new) for at in _spread(places, points, phase)]
     return Sweep(trace.calls, tuple(runs), tuple(sorted(new.files)), new.ending.sentence, blind=trace.blind)
 
 
-def _spread(places: list[int], points: int | None) -> list[int]:
-    """Return so many of the places, evenly, with the first and the last."""
+def _spread(places: list[int], points: int | None, phase: float) -> list[int]:
+    """Return so many of the places at equal distances; the first is a share of the distance from the beginning."""
     if points is None or points >= len(places):
         return places
-    steps = max(1, points - 1)
-    return [places[round(step * (len(places) - 1) / steps)] for step in range(points)]
+    return [places[int((step + phase) * len(places) / points)] for step in range(points)]
 
 
 def _run(stage: _Stage, fault: Fault, at: int, old: _State, new: _State) -> Run:

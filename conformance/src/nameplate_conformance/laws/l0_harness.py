@@ -1,6 +1,7 @@
 """Level 0: whether the suite can judge the architecture at all. Failures here are about the declaration."""
 
 from contextlib import suppress
+from importlib import import_module
 
 from nameplate_conformance.bits import outputs, state_bits
 from nameplate_conformance.case import Case, drawn_kwargs
@@ -57,6 +58,7 @@ def process_is_left_alone(case: Case, evidence: Evidence) -> None:
     mode, threads, determinism, working directory, environment, sys.path, registered names, warning filters.
     Whatever changes them changes the meaning of somebody else's code."""
     model_class = case.model_class
+    import_module("torch._dynamo")  # torch does at its first computation on metadata, and sets a variable and a filter
     before = process_state()
     with case.folder() as folder, suppress(Exception):  # whether they work is for other laws to say
         model = case.model()

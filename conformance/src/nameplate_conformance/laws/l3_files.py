@@ -15,6 +15,8 @@ from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, inapplicable, law, require
 from nameplate_conformance.oracle import (
     INDEX,
+    SINGLE,
+    StoredFile,
     StoredTensor,
     keep_only,
     read_checkpoint,
@@ -22,8 +24,8 @@ from nameplate_conformance.oracle import (
     read_index,
     write_shards,
 )
+from nameplate_conformance.overlaps import overlapping
 from nameplate_conformance.poison import poison
-from nameplate_conformance.sharing import ties
 from nameplate_model import PreTrainedModel
 
 _SHARD = re.compile(r"model-(?:[0-9a-f]{16}-)?(\d{5})-of-(\d{5})\.safetensors")
@@ -41,7 +43,7 @@ def equal_models_are_equal_bytes(case: Case, evidence: Evidence) -> None:
         model.save_pretrained(around / "second")
         case.model_class.from_pretrained(around / "first").save_pretrained(around / "loaded")
         others = {"second": "saved twice", "loaded": "saved, loaded and saved"}
-        if not ties(model):  # of tied names the first one is stored
+        if _has_no_first(model):
             _turn_around(model)
             model.save_pretrained(around / "turned")
             others["turned"] = "saved with its tensors registered in another order"
@@ -51,6 +53,12 @@ def equal_models_are_equal_bytes(case: Case, evidence: Evidence) -> None:
             differing = [file for file, content in first.items() if other[file] != content]
             require(not differing, f"{when}: other bytes in {', '.join(differing)}")
     evidence.count("files", len(first) * len(others))
+
+
+def _has_no_first(model: nn.Module) -> bool:
+    """Whether nothing saved depends on which tensor comes first, as the name of tied ones and the dtype do."""
+    floating = {each.dtype for each in model.parameters() if each.is_floating_point()}
+    return len(floating) <= 1 and not overlapping(model)
 
 
 def _turn_around(model: nn.Module) -> None:
@@ -69,7 +77,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def shards_hold_what_one_file_holds(case: Case, evidence: Evidence) -> None:
     """However small the largest shard may be, down to one byte, the checkpoint loads bit for bit like a single file;
     the index names exactly the tensors that the shards hold, and their exact size; no shard is larger than allowed
-    unless it holds one tensor; they are numbered without a gap; and nothing else is in the folder."""
+    unless it holds one tensor, or several that overlap in memory; they are numbered without a gap; and nothing else is in the folder."""
     model = case.poisoned()
     state = state_bits(model)
     sizes = sorted(each.data.numel() for each in state.values())
@@ -78,7 +86,7 @@ def shards_hold_what_one_file_holds(case: Case, evidence: Evidence) -> None:
     limit = max(1, (1, sizes[-1], sum(sizes) // 2, sum(sizes) - 1)[case.seed % 4])
     with case.folder() as folder:
         model.save_pretrained(folder, max_shard_size=limit)
-        _require_valid_shards(folder, limit, evidence)
+        _require_valid_shards(folder, limit, overlapping(model), evidence)
         stored = read_checkpoint(folder)
         loaded = case.model_class.from_pretrained(folder)
         require_same(state, state_bits(loaded), evidence, what="tensors", when=f"saved with max_shard_size={limit}")
@@ -86,10 +94,9 @@ def shards_hold_what_one_file_holds(case: Case, evidence: Evidence) -> None:
     require(not wrong, f"the shards hold other bytes for: {', '.join(wrong[:4])}")
 
 
-def _require_valid_shards(folder: Path, limit: int, evidence: Evidence) -> None:
+def _require_valid_shards(folder: Path, limit: int, whole: set[frozenset[str]], evidence: Evidence) -> None:
     if not (folder / INDEX).exists():
-        only = read_file(folder / "model.safetensors")
-        require(only.size <= limit or len(only.tensors) == 1, f"one file of {only.size} bytes, {limit} are allowed")
+        _require_small("the only file", read_file(folder / SINGLE), limit, whole)
         return
     index = read_index(folder)
     shards = {name: read_file(folder / name) for name in sorted(set(index["weight_map"].values()))}
@@ -102,11 +109,17 @@ def _require_valid_shards(folder: Path, limit: int, evidence: Evidence) -> None:
     expected = [(number, len(shards)) for number in range(1, len(shards) + 1)]
     require(counted == expected, f"the shards are named {', '.join(shards)}")
     for name, shard in shards.items():
-        require(shard.size <= limit or len(shard.tensors) == 1, f"{name} has {shard.size} bytes, {limit} are allowed")
+        _require_small(name, shard, limit, whole)
         require(shard.metadata.get("format") == "pt", f"{name} does not say that its format is 'pt'")
     left = sorted({entry.name for entry in folder.iterdir()} - {INDEX, "config.json", *shards})
     require(not left, f"beside index, shards and config there is {', '.join(left)}")
     evidence.count("shards", len(shards))
+
+
+def _require_small(name: str, file: StoredFile, limit: int, whole: set[frozenset[str]]) -> None:
+    held = frozenset(file.tensors)
+    indivisible = len(held) <= 1 or any(held <= group for group in whole)
+    require(file.size <= limit or indivisible, f"{name} has {file.size} bytes, {limit} are allowed")
 
 
 @law("S07", "a checkpoint can be saved over itself", level=3, needs=["S01"])
@@ -115,7 +128,7 @@ def checkpoint_can_be_saved_over_itself(case: Case, evidence: Evidence) -> None:
     what it holds, and keeps its own bits: its parameters may be views of the very file that is replaced."""
     with case.folder() as folder:
         case.poisoned().save_pretrained(folder)
-        model = case.model_class.from_pretrained(folder)
+        model = case.model_class.from_pretrained(folder, memory="mmap")
         for when, seed in (("saved over itself", None), ("changed and saved over itself", case.seed + 1)):
             if seed is not None:
                 poison(model, seed)

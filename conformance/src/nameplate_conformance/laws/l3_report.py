@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 import nameplate_model
-from nameplate_conformance.bits import Bits, bits, require_same, state_bits
+from nameplate_conformance.bits import Bits, bits, every_tensor, require_same, state_bits
 from nameplate_conformance.carrier import carrying, judging
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, broken, inapplicable, law, require
@@ -160,6 +160,13 @@ def _one_inside_the_other(case: Case) -> tuple[Case, Case]:
             self.conformance_body = inner(config)
             _with_a_head(self)
 
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return self.conformance_body(*args, **kwargs)
+
+        @property
+        def dummy_inputs(self) -> Any:
+            return self.conformance_body.dummy_inputs
+
     return body, judging(case, ConformanceHead)
 
 
@@ -214,8 +221,8 @@ def _require_body_complete(body: Case, headed: Case, heads: tuple[str, ...]) -> 
         model.save_pretrained(folder)
         stored = read_checkpoint(folder)
         candidates = [name for name in untied(model) if name in stored and not name.startswith(heads)]
-        require(candidates or not stored, f"head_prefixes {list(heads)} leave nothing that is the body")
         if not candidates:
+            require(not heads, f"head_prefixes {list(heads)} leave nothing that is the body")
             return
         lost = candidates[0]
         del stored[lost]
@@ -250,7 +257,7 @@ def failed_load_changes_nothing(case: Case, evidence: Evidence) -> None:
 
 
 def _objects(model: nn.Module) -> dict[str, int]:
-    return {name: id(tensor) for name, tensor in nn.Module.state_dict(model, keep_vars=True).items()}
+    return {name: id(tensor) for name, tensor in every_tensor(model).items()}
 
 
 @law("S19", "renamed keys find their places", level=3, needs=["S09"])

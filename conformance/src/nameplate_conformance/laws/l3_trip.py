@@ -60,6 +60,7 @@ def saving_changes_nothing(case: Case, evidence: Evidence) -> None:
     config.require_unchanged(model.config.to_dict(), "saving changed the model's config:")
     require(torch.equal(random, torch.get_rng_state()), "saving drew from the global random state")
     require(all(module.training for module in model.modules()), "saving changed the mode of a module")
+    evidence.count("values", len(config.texts))
 
 
 @law("S06", "loading changes nothing", level=3, needs=["S01"])

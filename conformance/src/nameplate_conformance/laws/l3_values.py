@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +190,7 @@ def nobody_shares_memory(case: Case, evidence: Evidence) -> None:
         folder = around / "checkpoint"
         model.save_pretrained(folder)
         files = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
-        changed, kept = (case.model_class.from_pretrained(folder) for _ in range(2))
+        changed, kept = (case.model_class.from_pretrained(folder, memory="mmap") for _ in range(2))
         poison(changed, case.seed + 1)
         require_same(state, state_bits(kept), evidence, what="tensors", when="another load was changed")
         touched = [name for name, content in files.items() if (folder / name).read_bytes() != content]
@@ -200,7 +199,7 @@ def nobody_shares_memory(case: Case, evidence: Evidence) -> None:
         for entry in (around / "other").iterdir():
             entry.replace(folder / entry.name)
         require_same(state, state_bits(kept), evidence, what="tensors", when="the files were replaced")
-        late = case.model_class.from_pretrained(folder)
+        late = case.model_class.from_pretrained(folder, memory="mmap")
         state = state_bits(late)
         model.save_pretrained(folder)
         require_same(state, state_bits(late), evidence, what="tensors", when="another model was saved over the files")
@@ -216,8 +215,9 @@ def loading_takes_no_memory(case: Case, evidence: Evidence) -> None:
     """While a checkpoint loads, the memory of the process never grows by more than a tenth of its bytes: the tensors
     are the mapped file, and nobody initialises what is going to be replaced. Shown on the model with 32 MiB more."""
     carrier = carrying(case, _with_large_parts)
-    with case.folder(large=True) as folder, _memory_as_it_comes():
-        carrier.plain().save_pretrained(folder)
+    torch.set_deterministic_debug_mode("default")  # fresh memory that is filled with NaN would count
+    with case.folder(large=True) as folder:
+        carrier.model().save_pretrained(folder)
         carrier.model_class.from_pretrained(folder)  # whatever is imported or cached at first
         gc.collect()
         total = sum(entry.stat().st_size for entry in folder.iterdir())
@@ -234,17 +234,6 @@ def loading_takes_no_memory(case: Case, evidence: Evidence) -> None:
 def _with_large_parts(model: nn.Module) -> None:
     for number in range(_PARTS):
         model.register_parameter(f"{_CARRIED}{number}", nn.Parameter(torch.empty(_LARGE // 4)))
-
-
-@contextmanager
-def _memory_as_it_comes() -> Iterator[None]:
-    """Leave fresh memory untouched, so that it takes none: elsewhere laws have it filled with NaN."""
-    filled = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def _reset_peak() -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nameplate_conformance.bits import require_same, state_bits
@@ -54,6 +55,7 @@ def transformers_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
     config that it wrote; both in one file and in shards."""
     transformers = _installed("transformers")
     model = case.poisoned()
+    _require_within_its_reach(case, model)
     theirs = _transformers_class(transformers, case)
     config = theirs.config_class(**case.config().to_dict())
     if not state_bits(model):
@@ -73,6 +75,15 @@ def transformers_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
             require_same(state_bits(model), state_bits(again), evidence, what="tensors", when=when)
 
 
+def _require_within_its_reach(case: Case, model: nn.Module) -> None:
+    if not case.architecture.tags.builds_on_meta:
+        inapplicable("Transformers builds every model on the meta device, where this one cannot be built")
+    known = importlib.import_module("transformers.modeling_utils").str_to_torch_dtype.values()
+    unknown = {str(tensor.dtype) for tensor in nn.Module.state_dict(model).values()} - {str(each) for each in known}
+    if unknown:
+        inapplicable(f"Transformers reads no {', '.join(sorted(unknown))}")
+
+
 def _transformers_class(transformers: Any, case: Case) -> Any:
     """Return a model class of Transformers with the modules, parameters and buffers of the case's model."""
     model_class, ours = case.model_class, case.config
@@ -80,6 +91,7 @@ def _transformers_class(transformers: Any, case: Case) -> Any:
 
     class Config(transformers.PretrainedConfig):  # type: ignore[misc]
         model_type = case.config_class.model_type
+        tie_word_embeddings = True
 
     class Model(transformers.PreTrainedModel):  # type: ignore[misc]
         config_class = Config
@@ -122,7 +134,7 @@ def hub_loader_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
     for limit in (_ONE_FILE, _SHARDS):
         with case.folder() as around:
             case.config().save_pretrained(around / "theirs")
-            hub.save_torch_state_dict(dict(nn.Module.state_dict(model)), around / "theirs", max_shard_size=limit)
+            hub.save_torch_state_dict(_dense(model), around / "theirs", max_shard_size=limit)
             _require_form(around / "theirs", limit)
             when = f"saved by huggingface_hub with max_shard_size={limit}, loaded by us"
             loaded = case.model_class.from_pretrained(around / "theirs")
@@ -135,6 +147,16 @@ def hub_loader_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
             require(not left.unexpected_keys, f"huggingface_hub finds more than the model: {left.unexpected_keys}")
             when = f"saved by us with max_shard_size={limit}, loaded by huggingface_hub"
             require_same(state, state_bits(built), evidence, what="tensors", when=when)
+
+
+def _dense(model: nn.Module) -> dict[str, Tensor]:
+    """Return a state in which no tensor is part of a larger one, which huggingface_hub refuses, and ties are kept."""
+    state = nn.Module.state_dict(model)
+    dense = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    for names in ties(model):
+        kept = sorted(names & set(state))
+        dense |= {name: dense[kept[0]] for name in kept}
+    return dense
 
 
 def _require_form(folder: Path, limit: str | int) -> None:

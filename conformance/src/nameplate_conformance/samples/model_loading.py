@@ -188,7 +188,7 @@ class TaughtModel(SmallModel):
 
 
 @cache
-def _teacher(width: int, bias: bool) -> TemporaryDirectory[str]:  # noqa: FBT001 - as the config has it
+def _teacher(width: int, bias: bool) -> TemporaryDirectory[str]:
     """Return a folder with a teacher, made when it is first asked for and removed with the process."""
     folder = TemporaryDirectory(prefix="conformance-teacher-")
     with torch.device("cpu"), torch.random.fork_rng():

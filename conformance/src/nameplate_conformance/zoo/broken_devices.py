@@ -85,8 +85,9 @@ def _records_its_device() -> Architecture:
         def save_pretrained(self, folder: Any, **options: Any) -> None:
             plain = self.config
             if self.placed_on:
-                self.config = plain.copy()
-                self.config.placed_on = self.placed_on
+                config: Any = plain.copy()
+                config.placed_on = self.placed_on
+                self.config = config
             super().save_pretrained(folder, **options)
             self.config = plain
 

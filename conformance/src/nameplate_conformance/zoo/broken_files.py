@@ -20,8 +20,9 @@ def _stamps_its_saves() -> Architecture:
     class StampingModel(ZooModel):
         def save_pretrained(self, folder: StrPath, **options: Any) -> None:
             plain = self.config
-            self.config = plain.copy()
-            self.config.saved_at = next(clock)
+            config: Any = plain.copy()
+            config.saved_at = next(clock)
+            self.config = config
             super().save_pretrained(folder, **options)
             self.config = plain
 
@@ -73,7 +74,7 @@ def _shares_what_it_has_read() -> Architecture:
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
             model = super().from_pretrained(source, **kwargs)
             file = Path(str(source)) / "model.safetensors"
-            if not kwargs and file.is_file():
+            if kwargs.keys() <= {"memory"} and file.is_file():
                 for name, parameter in model.named_parameters():
                     key = (file, file.stat().st_mtime_ns, file.stat().st_ino, name)
                     parameter.data = read.setdefault(key, parameter.data)
@@ -170,7 +171,7 @@ def _forgets_strides() -> Architecture:
         def state_dict(self, *args: Any, **kwargs: Any) -> Any:
             state = super().state_dict(*args, **kwargs)
             for name, tensor in state.items():
-                if not tensor.is_contiguous():
+                if tensor.layout is torch.strided and not tensor.is_contiguous():
                     state[name] = tensor.detach().as_strided(tensor.shape, torch.empty(tensor.shape).stride())
             return state
 

@@ -154,7 +154,11 @@ def _another_head_costs_the_body() -> Architecture:
         @classmethod
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
             model = super().from_pretrained(source, **kwargs)
-            return cls(model.config).eval() if model.load_report.mismatched else model
+            if "num_classes" not in kwargs:
+                return model
+            fresh = cls(model.config).eval()
+            fresh.load_report = model.load_report
+            return fresh
 
     return of(RebuildingModel)
 

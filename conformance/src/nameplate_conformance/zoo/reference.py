@@ -78,7 +78,7 @@ class ZooModel(PreTrainedModel):
         return {"x": torch.rand(2, self.config.width, generator=torch.Generator().manual_seed(0))}
 
 
-_READ = frozenset({"width", "depth", "act", "bias", "dropout", "num_labels"})
+_READ = frozenset({"width", "depth", "act", "bias", "dropout", "num_classes"})
 """The fields that models of the zoo read; the others are there for laws about configs."""
 
 

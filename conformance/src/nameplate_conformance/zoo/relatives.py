@@ -15,7 +15,7 @@ class ZooClassifierConfig(ZooConfig):
 
     model_type = "zoo_classifier"
 
-    num_labels: Annotated[int, Ge(1), Tiny(2, 3)] = 3
+    num_classes: Annotated[int, Ge(1), Tiny(2, 3)] = 3
 
 
 class ZooClassifier(ZooModel):
@@ -25,14 +25,14 @@ class ZooClassifier(ZooModel):
 
     def __init__(self, config: ZooClassifierConfig) -> None:
         super().__init__(config)
-        self.head = nn.Linear(config.width, config.num_labels)
+        self.head = nn.Linear(config.width, config.num_classes)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits, ``(batch, num_labels)``."""
+        """Return the logits, ``(batch, num_classes)``."""
         return self.head(super().forward(x)["y"])
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Return ``{"logits": (batch, num_labels)}`` and, given labels, their ``"loss"``."""
+        """Return ``{"logits": (batch, num_classes)}`` and, given labels, their ``"loss"``."""
         logits = self.logits(x)
         return {"logits": logits} if labels is None else {"logits": logits, "loss": self.loss(logits, labels)}
 

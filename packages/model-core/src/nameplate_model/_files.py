@@ -24,6 +24,9 @@ from nameplate_model.errors import CheckpointError, CorruptFileError
 _FIRST_READ = 64 << 10
 """Bytes that are read at once: the header of most files, and one call of the system."""
 
+_PIECE = 1 << 20
+"""Bytes that are read at once to be hashed: a mapping would end the process where the file has become shorter."""
+
 _MAPPING = {"trackfd": False} if sys.version_info >= (3, 13) else {}  # else each mapping keeps a descriptor
 
 
@@ -184,9 +187,11 @@ class WeightFile:
 
     def _digest(self, entry: Entry) -> str:
         digest = hashlib.sha256()
-        if entry.begin < entry.end:
-            with memoryview(self.pages) as view:
-                digest.update(view[entry.begin : entry.end])
+        piece = memoryview(bytearray(min(_PIECE, entry.end - entry.begin)))
+        for begin in range(entry.begin, entry.end, _PIECE):
+            part = piece[: entry.end - begin]
+            self.read_into(part, begin)
+            digest.update(part)
         return digest.hexdigest()
 
     def _read_header(self, file: IO[bytes]) -> Header:

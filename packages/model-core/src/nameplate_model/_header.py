@@ -4,29 +4,21 @@ The format (https://github.com/huggingface/safetensors): eight bytes of length, 
 without gaps. What is in the table comes from whoever wrote the file, so nothing is allocated by its word.
 """
 
-import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from nameplate_config.record import RECORD_KEY, check_digest
 from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import sentences, shown
-from nameplate_model._layout import DIGESTS_KEY, DTYPES, METADATA
+from nameplate_model._layout import DIGESTS_KEY, DTYPES, LARGEST_HEADER, METADATA
 from nameplate_model.errors import CorruptFileError
 
 LENGTH = struct.Struct("<Q")
-LARGEST_HEADER = 16 << 20
-"""The longest header that is read, in bytes. The format allows 100 MB, which as JSON could take gigabytes of memory;
-a table of 50,000 tensors has about ten."""
-
-RECORD_KEY = "nameplate"
-
 _BUDGET = Budget(keys=50_000, values=600_000, objects=50_002)
-_DIGEST = 64
 KNOWN_DTYPES: Mapping[str, torch.dtype] = {
     code: getattr(torch, name) for name, code in DTYPES.items() if hasattr(torch, name)
 }
@@ -109,9 +101,9 @@ def header_of(root: dict[str, Any], start: int, size: int, where: str, table: by
         table: The bytes of the table, if there are any, for its digest.
     """
     metadata = _metadata(root.pop(METADATA, {}), where)
-    ours = RECORD_KEY in metadata
+    ours = any(key.startswith(RECORD_KEY) for key in metadata)
     if ours and table:
-        _check_digest(metadata[RECORD_KEY], table, where)
+        _refuse_changed(table, where)
     entries = {name: _entry(name, each, start, where) for name, each in root.items()}
     _check_cover(entries, start, size, where)
     return Header(entries, metadata, _digests(metadata, where), ours)
@@ -172,15 +164,14 @@ def _check_cover(entries: Mapping[str, Entry], start: int, size: int, where: str
         raise corrupt(where, f"its tensors should end after {at:,} bytes, but {kind}")
 
 
-def _check_digest(record: str, table: bytes, where: str) -> None:
+def _refuse_changed(table: bytes, where: str) -> None:
     """Refuse a header of ours of which a bit has changed: it would be read as other tensors."""
-    fields = record.split(" ")
-    if len(fields) < 3:  # noqa: PLR2004 - written before there were digests
-        return
-    digest = fields[2].encode()
-    blank = table.replace(digest, b"0" * _DIGEST, 1)
-    if hashlib.sha256(LENGTH.pack(len(table)) + blank).hexdigest().encode() != digest:
-        raise corrupt(where, "its header is not the one that was written, as its checksum tells")
+    if not check_digest(LENGTH.pack(len(table)) + table):
+        message = sentences(
+            f"{where} is not the file that was saved: its header has changed since, as its checksum tells.",
+            f"Restore it from its origin. A tool that writes it anew must leave out the metadata {RECORD_KEY!r}.",
+        )
+        raise CorruptFileError(message)
 
 
 def _digests(metadata: Mapping[str, str], where: str) -> Mapping[str, str]:
@@ -193,15 +184,3 @@ def _digests(metadata: Mapping[str, str], where: str) -> Mapping[str, str]:
     if not all(type(digest) is str for digest in found.values()):
         raise corrupt(where, f"its {DIGESTS_KEY!r} must be an object of texts")
     return found
-
-
-def index_digest_problem(path: Path, record: str) -> str | None:
-    """Return what is wrong with an index of ours as its own checksum tells, or None."""
-    fields = record.split(" ")
-    if len(fields) < 3 or len(fields[2]) != _DIGEST:  # noqa: PLR2004 - two hashes of the config, then the digest
-        return "has no checksum"
-    digest = fields[2].encode()
-    data = path.read_bytes()
-    if hashlib.sha256(data.replace(digest, b"0" * _DIGEST, 1)).hexdigest().encode() != digest:
-        return "is not the index that was written, as its checksum tells"
-    return None

@@ -18,7 +18,7 @@ from nameplate_model._policy import Policy, refusal
 from nameplate_model._reading import CPU, Want, fetch
 from nameplate_model._report import LoadReport, Verdict
 from nameplate_model._state import loads_plainly, slots
-from nameplate_model._weights import WeightChoice, Weights, open_weights
+from nameplate_model._weights import WeightChoice, Weights, open_weights, to_verify
 
 _OPTIONS = frozenset(
     {"allow_missing", "allow_unexpected", "ignore_mismatched_sizes", "key_mapping", "memory", "strict"}
@@ -70,13 +70,14 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
         allow_unexpected=to_patterns("allow_unexpected", options.get("allow_unexpected", ())),
         ignore_mismatched_sizes=bool(options.get("ignore_mismatched_sizes", False)),
     )
+    verify = to_verify(options.get("verify", "structure"))
     placement = Placement(CPU, memory=to_memory(options.get("memory", "auto")))
     opened = open_source(source, **hub)
     weights = open_weights(opened, WeightChoice(options.get("variant"), options.get("use_safetensors")))
     try:
-        if options.get("verify", "structure") == "full":
+        if verify:
             weights.verify()
-        weights = renamed(weights, Naming(options.get("key_mapping", {}), {}), plan=False)
+        weights = renamed(weights, Naming(options.get("key_mapping", {}), {}), placement.memory)
         with torch.no_grad():
             return _pour(module, weights, policy, placement, opened.name)
     finally:

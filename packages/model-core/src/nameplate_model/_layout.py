@@ -35,8 +35,9 @@ MOST_SHARDS = 10_000
 MOST_TENSORS = 100_000
 """How many tensors a checkpoint may have."""
 
-LARGEST_HEADER = 24 << 20
-"""The longest header that is read, in bytes; that of 100,000 tensors has about twenty million."""
+LARGEST_HEADER = 16 << 20
+"""The longest header that is read, in bytes. The format allows 100 MB, which as JSON could take gigabytes of memory;
+that of 50,000 tensors has about ten."""
 
 DIGEST_LENGTH = 32
 """How many hexadecimal digits a tensor's digest has: 16 bytes, half of a sha256."""

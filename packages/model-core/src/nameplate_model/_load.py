@@ -87,7 +87,7 @@ def load(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
 
 def fitting(weights: Weights, model: nn.Module, loading: Loading, *, plan: bool) -> Weights:
     """Return the weights under the names of a model."""
-    weights = renamed(weights, loading.naming, plan=plan)
+    weights = renamed(weights, loading.naming, None if plan else loading.placement.memory)
     if loading.naming.body:
         weights = with_body(weights, [slot.key for slot in slots(model)], loading.naming.body)
     return weights
@@ -115,7 +115,9 @@ def _fill(
     road.fill(skeleton, verdict)
     if not placement.changes_nothing or torch.get_default_device().type != "cpu":
         _place_rest(skeleton.model, placement)
-    _overlap(skeleton, [*groups, *weights.views], set(verdict.loaded))
+    known = [group.windows.keys() for group in groups]  # a subset of what the class weaves would be torn out of it
+    recorded = (group for group in weights.views if not any(group.windows.keys() <= keys for keys in known))
+    _overlap(skeleton, [*groups, *recorded], set(verdict.loaded))
     if placement.device_map:
         dispatch(skeleton.model, {"": placement.device, **placement.device_map})
     return skeleton.model, report

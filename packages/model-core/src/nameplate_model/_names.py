@@ -13,7 +13,7 @@ import torch
 
 from nameplate_config import UnknownOptionError
 from nameplate_config.wording import shown
-from nameplate_model._files import Held, Stored
+from nameplate_model._reading import CPU, Memory, Want, fetch
 from nameplate_model._weights import Weights, held_weights
 from nameplate_model.errors import CheckpointError
 
@@ -97,13 +97,13 @@ def migrations_of(cls: type, version: int) -> dict[int, Migration]:
     return found
 
 
-def renamed(weights: Weights, naming: Naming, *, plan: bool) -> Weights:
+def renamed(weights: Weights, naming: Naming, memory: Memory | None) -> Weights:
     """Return the weights under the names of the model's version.
 
     Args:
         weights: As the file has them.
         naming: What to do.
-        plan: Whether nobody is going to look at values, so that migrations get metadata only.
+        memory: How tensors that a migration gets come into memory; None if they are metadata only, for a plan.
 
     Raises:
         CheckpointError: If two tensors would get the same name, or the file is newer than the class.
@@ -117,7 +117,7 @@ def renamed(weights: Weights, naming: Naming, *, plan: bool) -> Weights:
         )
         raise CheckpointError(message)
     for version in range(weights.version, naming.version):
-        weights = _migrated(weights, naming.migrations[version], version, plan=plan)
+        weights = _migrated(weights, naming.migrations[version], version, memory)
     return weights
 
 
@@ -152,9 +152,9 @@ def _mapped(patterns: Sequence[tuple[re.Pattern[str], str]], name: str) -> str:
     return name
 
 
-def _migrated(weights: Weights, migration: Migration, version: int, *, plan: bool) -> Weights:
+def _migrated(weights: Weights, migration: Migration, version: int, memory: Memory | None) -> Weights:
     """Let a migration turn the weights into those of the next version."""
-    state = {name: _tensor(stored, plan=plan) for name, stored in weights.tensors.items()}
+    state = _state(weights, memory)
     state |= {alias: state[kept] for alias, kept in weights.tied.items()}
     try:
         new = dict(migration(state))
@@ -169,9 +169,10 @@ def _migrated(weights: Weights, migration: Migration, version: int, *, plan: boo
     return Weights(weights.where, held.tensors, weights.files, held.tied, version=version + 1, renamed=renamed)
 
 
-def _tensor(stored: Stored | Held, *, plan: bool) -> torch.Tensor:
-    if isinstance(stored, Held):
-        return stored.tensor
-    if plan or stored.begin == stored.end:
-        return torch.empty(stored.shape, dtype=stored.dtype, device="meta" if plan else "cpu")
-    return stored.mapped()
+def _state(weights: Weights, memory: Memory | None) -> dict[str, torch.Tensor]:
+    stored = weights.tensors.values()
+    if memory is None:
+        values = [torch.empty(each.shape, dtype=each.dtype, device="meta") for each in stored]
+    else:
+        values = fetch([Want(each, CPU, each.dtype) for each in stored], memory)
+    return dict(zip(weights.tensors, values, strict=True))

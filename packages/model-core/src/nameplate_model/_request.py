@@ -27,7 +27,7 @@ from nameplate_model._load import Loading
 from nameplate_model._names import Naming, migrations_of
 from nameplate_model._placement import Placement, to_device, to_dtype, to_memory, to_patterns
 from nameplate_model._policy import Policy
-from nameplate_model._weights import WeightChoice, Weights, held_weights, stamp
+from nameplate_model._weights import WeightChoice, Weights, held_weights, stamp, to_verify
 from nameplate_model.errors import CheckpointError
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -116,6 +116,7 @@ def read_request(cls: ModelClass, source: StrPath | Source | None, kwargs: Mappi
         if name not in names or options["config"] is not None:
             raise _unknown_option(cls, name, names)
     _refuse_contradictions(cls, source, options)
+    to_verify(options["verify"])
     return Request(cls, None if source is None else open_source(source, **hub), options, overrides)
 
 
@@ -150,9 +151,6 @@ def _refuse_contradictions(cls: ModelClass, source: object, options: Mapping[str
         raise UnknownOptionError(message)
     if options["device"] is not None and options["device_map"] is not None:
         message = "device and device_map are both given; a device is a device_map of the whole model, so give one."
-        raise UnknownOptionError(message)
-    if options["verify"] not in {"structure", "full"}:
-        message = f"verify must be 'structure' or 'full', found {shown(options['verify'])}."
         raise UnknownOptionError(message)
     if not any(options["use_safetensors"] is each for each in (None, True, False)):
         message = f"use_safetensors must be None, True or False, found {shown(options['use_safetensors'])}."
@@ -242,7 +240,7 @@ def _loading(request: Request, placement: Placement, saved_by: Sequence[str] | N
         policy=policy,
         placement=placement,
         naming=naming,
-        verify=options["verify"] == "full",
+        verify=to_verify(options["verify"]),
         spread=options["device_map"] == AUTO,
     )
 

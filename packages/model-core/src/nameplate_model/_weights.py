@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from nameplate_config import Source, SourceNotFoundError
-from nameplate_config.record import CONFIG_NAME, WeightsPlace, choose_weights
+from nameplate_config import Source, SourceNotFoundError, UnknownOptionError
+from nameplate_config.record import CONFIG_NAME, RECORD_KEY, WeightsPlace, check_digest, choose_weights
 from nameplate_config.wording import listed, sentences, shown
 from nameplate_model._files import Held, Stored, WeightFile
-from nameplate_model._header import RECORD_KEY, corrupt, index_digest_problem
+from nameplate_model._header import corrupt
 from nameplate_model._index import Index, read_index, shard_path
-from nameplate_model._layout import FILES_KEY, TIED_KEY, VIEWS_KEY, index_name, variant_of, weights_name
+from nameplate_model._layout import FILES_KEY, TIED_KEY, VIEWS_KEY, index_name, is_shard, variant_of, weights_name
 from nameplate_model._pickled import open_pickled, pickled_names
 from nameplate_model._views import ViewGroup, parse_views
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
@@ -115,6 +115,18 @@ class WeightChoice:
 
 
 PLAIN_CHOICE = WeightChoice()
+
+
+def to_verify(value: Any) -> bool:
+    """Return whether an argument asks for every byte to be compared with its checksum.
+
+    Raises:
+        UnknownOptionError: If it is neither ``"structure"`` nor ``"full"``.
+    """
+    if value in ("structure", "full"):
+        return bool(value == "full")
+    message = f"verify must be 'structure' or 'full', found {shown(value)}."
+    raise UnknownOptionError(message)
 
 
 def everything(_name: str) -> bool:
@@ -224,15 +236,14 @@ def _open_shard(source: Source, index: Index, shard: str) -> WeightFile:
 
 def _recorded_files(source: Source, index: Index, variant: str | None) -> Mapping[str, Any] | None:
     """Return what an index of ours says of its files, after it has been checked itself; None for one of others."""
-    record = index.metadata.get(RECORD_KEY)
-    if not isinstance(record, str):
+    recorded = any(key.startswith(RECORD_KEY) for key in index.metadata)
+    if not recorded and not any(is_shard(shard, variant) for shard in index.shards):
         return None
-    problem = index_digest_problem(source.path(index_name(variant)), record)
     files = index.metadata.get(FILES_KEY)
-    if problem or not isinstance(files, dict):
+    if not check_digest(source.path(index_name(variant)).read_bytes()) or not isinstance(files, dict):
         message = sentences(
-            f"{index.where} {problem or f'lacks {FILES_KEY!r}'}.",
-            "It may be torn or edited. Restore it from its origin, or save the model again.",
+            f"{index.where} is not the index that was saved: it has changed since, as its checksum tells.",
+            "Restore it from its origin, or save the model again.",
         )
         raise CorruptFileError(message)
     return files
