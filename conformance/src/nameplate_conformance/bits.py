@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.law import Evidence, require
+from nameplate_conformance.law import Evidence, inapplicable, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ def same_bytes(kept: Bits, data: bytes) -> bool:
 def state_bits(model: nn.Module) -> dict[str, Bits]:
     """Return the bytes of every parameter and persistent buffer, asked of torch itself, not of the model's class."""
     return {name: bits(tensor) for name, tensor in nn.Module.state_dict(model).items()}
+
+
+def weights(model: nn.Module) -> dict[str, Bits]:
+    """Return what `state_bits` does. A law that asks for weights does not apply to a model without any."""
+    return state_bits(model) or inapplicable("the model has no weights")
 
 
 def every_tensor(model: nn.Module) -> dict[str, Tensor]:

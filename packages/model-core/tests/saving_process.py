@@ -19,7 +19,7 @@ from nameplate_model import PreTrainedModel
 SURVIVED = 17
 """The exit code of a victim that came to the end of its save."""
 
-WATCHED = ("write", "fsync", "replace")
+WATCHED = ("write", "pwrite", "fsync", "replace", "unlink")
 """The functions of `os` before each call of which a victim may die."""
 
 
@@ -81,18 +81,28 @@ def fork(work: Callable[[], None]) -> int:
     return victim
 
 
-def stop_everywhere(base: Path, first: int | None) -> None:
-    """Fill `base/1`, `base/2`, …: each is what a save of state 2 leaves that ends before its first, second, … call."""
+LIMITS = {"single": "50GB", "shards": "20KB"}
+"""How large the files of each kind of checkpoint may be."""
+
+
+def stop_everywhere(base: Path, then: str, first: str | None) -> None:
+    """Fill `base/1`, `base/2`, …: each is what a save of state 2 leaves that ends before its first, second, … call.
+
+    Args:
+        base: Where to.
+        then: What kind of checkpoint the save makes.
+        first: What kind is there before, of state 1, or None.
+    """
     for count in itertools.count(1):
         folder = base / str(count)
         folder.mkdir(parents=True)
         if first is not None:
-            state(first).save_pretrained(folder)
+            state(1).save_pretrained(folder, max_shard_size=LIMITS[first])
 
         def save(count: int = count, folder: Path = folder) -> None:
             model = state(2)
             die_before(count)
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, max_shard_size=LIMITS[then])
 
         _, status = os.waitpid(fork(save), 0)
         if os.waitstatus_to_exitcode(status) == SURVIVED:
@@ -121,4 +131,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "killed":
         be_killed(Path(sys.argv[2]))
     else:
-        stop_everywhere(Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None)
+        stop_everywhere(Path(sys.argv[2]), sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else None)

@@ -217,7 +217,7 @@ def flip(position: int) -> Callable[[bytes], bytes]:
 
 MANY = b"{" + b",".join(b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % n for n in range(60_000)) + b"}"
 VIEWS = json.dumps(
-    [{"bytes": 1 << 40, "members": dict.fromkeys(("one.weight", "two.weight"), {"offset": 1 << 40, "stride": [1, 1]})}]
+    [{"bytes": 1 << 40, "members": {name: {"offset": 1 << 40, "stride": [1, 1]} for name in ("one.weight", "steps")}}]
 )
 NAMES = {"one.weight", "one.bias", "two.weight", "two.bias", "steps"}
 

@@ -57,7 +57,7 @@ KINDS = [Net, Hooked, Copying]
 
 def written(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, torch.Tensor]:
     """Write drawn weights that fit, changed, as another library would, and return them."""
-    state = {name: torch.rand(each.shape).to(each.dtype) for name, each in Net().state_dict().items()}
+    state = {name: (torch.rand(each.shape) * 100 + 1).to(each.dtype) for name, each in Net().state_dict().items()}
     state["two.weight"] = state["one.weight"].clone()
     state = change(state)
     folder.mkdir(exist_ok=True)
@@ -125,12 +125,12 @@ def test_the_mode_is_not_changed(tmp_path: Path):
     written(tmp_path)
     module = Net()
     module.one(torch.ones(1, 4)).sum().backward()
-    before = module.one.weight.grad.clone()
+    before = module.one.bias.grad.clone()
     load_weights(module, tmp_path)
 
     assert module.training
     assert module.hidden.tolist() == [0, 1, 2]
-    assert torch.equal(module.one.weight.grad, before)
+    assert torch.equal(module.one.bias.grad, before)
 
 
 @pytest.mark.parametrize("memory", ["auto", "mmap", "copy"])
@@ -173,11 +173,8 @@ def test_what_is_allowed_to_be_missing_stays(kind: type[Net], tmp_path: Path):
         ("extra",),
         ["norm.weight"],
     )
-    assert [name for name, seen in bits(module).items() if seen == before[name]] == [
-        "one.bias",
-        "norm.weight",
-        "hidden",
-    ]
+    unchanged = [name for name, seen in bits(module).items() if seen == before[name]]
+    assert unchanged == ["one.bias", "norm.weight", "hidden"]
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
@@ -296,12 +293,16 @@ def test_an_unknown_option_is_an_error_with_a_suggestion(tmp_path: Path):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.data())
+@given(data=st.data())
 def test_a_filled_module_is_what_torch_would_make_of_it(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
     """Whatever part of the keys a file has, the module is the one that torch's own `load_state_dict` would give."""
     folder = tmp_path_factory.mktemp("net")
     kind = data.draw(st.sampled_from(KINDS[:2]))
-    dropped = data.draw(st.sets(st.sampled_from(sorted(set(Net().state_dict()) - {"one.weight", "two.weight"}))))
+    dropped = data.draw(
+        st.sets(
+            st.sampled_from(sorted(set(Net().state_dict()) - {"one.weight", "two.weight", "norm.num_batches_tracked"}))
+        )
+    )
     state = written(folder, lambda state: {name: each for name, each in state.items() if name not in dropped})
     module, theirs = kind(), kind()
     theirs.load_state_dict(module.state_dict())

@@ -1,11 +1,15 @@
 """Modules that have a say in how they are loaded: both roads agree."""
 
+import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -324,3 +328,112 @@ def test_missing_extra_state_is_an_error(tmp_path: Path):
     rewrite(tmp_path, without("_extra_state"))
 
     assert "\n  missing from the file: _extra_state\n" in str(refusal(tmp_path, Remembering))
+
+
+# ---- whatever the file has
+
+
+class Wide(Tied):
+    """Every kind of place: ties, a frozen parameter, buffers of both kinds, a norm, and a module in two places."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.BatchNorm1d(4)
+        self.again = self.norm
+        self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.register_buffer("level", torch.zeros(2, dtype=torch.bfloat16))
+        self.register_buffer("hidden", torch.arange(3.0), persistent=False)
+
+
+class HookedWide(Wide):
+    """The same, loaded in its own way."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__(config)
+        hook_after(self.two)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a saved model."""
+    folder = tmp_path_factory.mktemp("wide")
+    saved(Wide, folder)
+    rewrite(folder, dict)
+    return folder
+
+
+SHAPES = {key: tensor.shape for key, tensor in Wide(NetConfig()).state_dict().items()}
+KEYS = sorted(SHAPES)
+CHANGES = {
+    "dropped": lambda tensors, key: tensors.pop(key, None),
+    "reshaped": lambda tensors, key: tensors.update({key: torch.ones(3, 5)}),
+    "of integers": lambda tensors, key: tensors.update(
+        {key: torch.ones(Wide(NetConfig()).state_dict()[key].shape).int()}
+    ),
+    "widened": lambda tensors, key: tensors.update({key: tensors[key].double()} if key in tensors else {}),
+    "added": lambda tensors, key: tensors.update({f"{key}_more": torch.ones(1)}),
+}
+
+
+def outcome(kind: type[PreTrainedModel], folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the report of a load, or of its refusal, and every tensor that came of it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        try:
+            loaded, report = kind.from_pretrained(folder, output_loading_info=True, **options)
+        except MismatchError as error:
+            return error.report and dataclasses.replace(error.report, model=""), {}
+    tensors = [*loaded.named_parameters(remove_duplicate=False), *loaded.named_buffers(remove_duplicate=False)]
+    return dataclasses.replace(report, model=""), {
+        name: (each.dtype, each.requires_grad, type(each), each.flatten().tolist()) for name, each in tensors
+    }
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    changes=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(sorted(CHANGES)), max_size=4),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "strict": st.booleans(),
+            "ignore_mismatched_sizes": st.booleans(),
+            "dtype": st.sampled_from([torch.float64, torch.bfloat16]),
+            "memory": st.sampled_from(["mmap", "copy"]),
+        },
+    ),
+)
+def test_both_roads_agree(
+    changes: dict[str, str], options: dict[str, Any], wide: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    """Whatever a file lacks, has on top or has in another form: verdicts, values, dtypes and natures are the same."""
+    folder = tmp_path_factory.mktemp("changed")
+    tensors = load_file(wide / "model.safetensors")
+    for key, change in changes.items():
+        CHANGES[change](tensors, key)
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text((wide / "config.json").read_text())
+
+    assert outcome(Wide, folder, **options) == outcome(HookedWide, folder, **options)
+
+
+@settings(deadline=None, max_examples=40)
+@given(dropped=st.sets(st.sampled_from(KEYS)))
+def test_the_fast_road_agrees_with_torch(dropped: set[str], wide: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A load without hooks gives the model, and the missing keys, that torch's own `load_state_dict` gives."""
+    folder = tmp_path_factory.mktemp("part")
+    tensors = {key: each for key, each in load_file(wide / "model.safetensors").items() if key not in dropped}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text((wide / "config.json").read_text())
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        loaded, report = Wide.from_pretrained(folder, strict=False, output_loading_info=True)
+        torch.manual_seed(3)
+        theirs = Wide(NetConfig())
+    state = OrderedDict(tensors)
+    state._metadata = theirs.state_dict()._metadata
+    missing = set(theirs.load_state_dict(state, strict=False).missing_keys)
+    ties = [{"one.weight", "two.weight"}] + [{key, key.replace("norm", "again")} for key in KEYS if "norm" in key]
+    known = {key for tie in ties if tie & tensors.keys() for key in tie}  # torch counts each name for itself
+
+    assert set(report.missing) == missing - known
+    assert same(loaded, theirs)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 import nameplate_model
-from nameplate_conformance.bits import Bits, bits, every_tensor, require_same, state_bits
+from nameplate_conformance.bits import Bits, bits, every_tensor, require_same, state_bits, weights
 from nameplate_conformance.carrier import carrying, judging
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, broken, inapplicable, law, require
@@ -129,6 +129,7 @@ def head_can_be_swapped(case: Case, evidence: Evidence) -> None:
     exactly the keys of the head, every tensor of the body has its bits, and a key of the body that is absent is an
     error all the same. Shown with a head beside the body, with a body inside of a head's model, and with every
     pair of models of the architecture that declare it."""
+    weights(case.model())
     pairs = [_side_by_side(case), _one_inside_the_other(case)]
     pairs += [(case, other) for other in _declared(case)]
     for body, headed in pairs:
@@ -267,11 +268,9 @@ def renamed_keys_find_their_places(case: Case, evidence: Evidence) -> None:
     so that nothing is mapped twice."""
     with case.folder() as around:
         model = case.poisoned()
-        state = state_bits(model)
+        state = weights(model)
         model.save_pretrained(around / "new")
         stored = read_checkpoint(around / "new")
-        if not stored:
-            inapplicable("the model has no weights")
         old = _copy(around, "old", {f"conformance_old.{name}": each for name, each in stored.items()})
         mapping = {r"^conformance_old\.": ""}
         for when, folder in (("from old names", old), ("from new names", around / "new")):

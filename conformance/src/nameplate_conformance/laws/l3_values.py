@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.bits import bits, every_tensor, require_same, state_bits
+from nameplate_conformance.bits import bits, every_tensor, require_same, state_bits, weights
 from nameplate_conformance.carrier import carrying
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, inapplicable, law, require
@@ -173,7 +173,7 @@ def odd_numbers_survive(case: Case, evidence: Evidence) -> None:
     run must load as it was saved, or nobody finds out where it diverged."""
     model = case.model()
     poison_with_oddities(model, case.seed)
-    state = state_bits(model)
+    state = weights(model)
     with case.folder() as folder:
         model.save_pretrained(folder)
         loaded = case.model_class.from_pretrained(folder)
@@ -185,7 +185,7 @@ def nobody_shares_memory(case: Case, evidence: Evidence) -> None:
     """Two loads of one checkpoint share nothing; changing a loaded model changes neither the file nor the other; and
     neither replacing the files nor saving another model over them changes a model that was loaded before."""
     model = case.poisoned()
-    state = state_bits(model)
+    state = weights(model)
     with case.folder() as around:
         folder = around / "checkpoint"
         model.save_pretrained(folder)

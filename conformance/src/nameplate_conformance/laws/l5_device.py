@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.bits import Bits, bits, every_tensor, output_bits, outputs, require_same, state_bits
+from nameplate_conformance.bits import Bits, bits, every_tensor, output_bits, outputs, require_same, state_bits, weights
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, law, require
 from nameplate_model import PreTrainedModel
@@ -25,7 +25,9 @@ def dtype_is_a_cast(case: Case, evidence: Evidence) -> None:
     an index. "auto" is the dtype that was saved, tensors of several dtypes each keep their own unless another is
     asked for, and what keep_in_fp32 names, by the class or by the caller, is float32."""
     with case.folder() as folder:
-        case.poisoned().save_pretrained(folder)
+        model = case.poisoned()
+        weights(model)
+        model.save_pretrained(folder)
         plain = every_tensor(case.model_class.from_pretrained(folder, device=case.device))
         dtype = _castable(case.device)[case.seed % len(_castable(case.device))]
         kept = next((name for name, tensor in plain.items() if tensor.is_floating_point()), None)
@@ -77,7 +79,7 @@ def _require_as_stored(case: Case, folder: Path, dtype: torch.dtype, evidence: E
 def moving_keeps_every_bit(case: Case, evidence: Evidence) -> None:
     """A model moved to the device and back to the host has the bits that it had: moving is no arithmetic."""
     model = case.poisoned()
-    before = state_bits(model)
+    before = weights(model)
     moved = model.to(case.device).to("cpu")
     require_same(before, state_bits(moved), evidence, what="tensors", when=f"moved to {case.device.type} and back")
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.bits import require_same, state_bits
+from nameplate_conformance.bits import require_same, state_bits, weights
 from nameplate_conformance.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
 from nameplate_conformance.oracle import INDEX, SINGLE, read_index
@@ -27,6 +27,7 @@ def plain_safetensors_reads_it(case: Case, evidence: Evidence) -> None:
     file holds one."""
     safetensors = _installed("safetensors.torch")
     model = case.poisoned()
+    state = weights(model)
     with case.folder() as folder:
         model.save_pretrained(folder)
         stored: dict[str, Tensor] = safetensors.load_file(folder / SINGLE)
@@ -35,9 +36,7 @@ def plain_safetensors_reads_it(case: Case, evidence: Evidence) -> None:
             built.load_state_dict({**_aliases(built, stored), **stored}, strict=True)
         except RuntimeError as error:
             broken(f"a newly built {type(built).__name__} does not take what safetensors reads: {error}")
-    require_same(state_bits(model), state_bits(built), evidence, what="tensors", when="read with safetensors alone")
-    if not stored:
-        inapplicable("the model has no weights")
+    require_same(state, state_bits(built), evidence, what="tensors", when="read with safetensors alone")
 
 
 def _aliases(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -55,11 +54,10 @@ def transformers_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
     config that it wrote; both in one file and in shards."""
     transformers = _installed("transformers")
     model = case.poisoned()
+    state = weights(model)
     _require_within_its_reach(case, model)
     theirs = _transformers_class(transformers, case)
     config = theirs.config_class(**case.config().to_dict())
-    if not state_bits(model):
-        inapplicable("the model has no weights")
     for limit in (_ONE_FILE, _SHARDS):
         with case.folder() as around, contextlib.redirect_stderr(io.StringIO()):
             model.save_pretrained(around / "ours", max_shard_size=limit)
@@ -67,17 +65,20 @@ def transformers_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
             differences = {name: found for name, found in info.items() if found}
             require(not differences, f"Transformers loads what we saved with differences: {differences}")
             when = f"saved by us with max_shard_size={limit}, loaded by Transformers"
-            require_same(state_bits(model), state_bits(read), evidence, what="tensors", when=when)
+            require_same(state, state_bits(read), evidence, what="tensors", when=when)
             read.save_pretrained(around / "theirs", max_shard_size=limit)
             _require_form(around / "theirs", limit)
             again = case.model_class.from_pretrained(around / "theirs")
             when = f"saved by Transformers with max_shard_size={limit}, loaded by us"
-            require_same(state_bits(model), state_bits(again), evidence, what="tensors", when=when)
+            require_same(state, state_bits(again), evidence, what="tensors", when=when)
 
 
 def _require_within_its_reach(case: Case, model: nn.Module) -> None:
     if not case.architecture.tags.builds_on_meta:
         inapplicable("Transformers builds every model on the meta device, where this one cannot be built")
+    buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)} & set(nn.Module.state_dict(model))
+    if any(names & buffers for names in ties(model)):
+        inapplicable("Transformers ties parameters only, and this model ties buffers")
     known = importlib.import_module("transformers.modeling_utils").str_to_torch_dtype.values()
     unknown = {str(tensor.dtype) for tensor in nn.Module.state_dict(model).values()} - {str(each) for each in known}
     if unknown:
@@ -128,9 +129,7 @@ def hub_loader_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
     what we saved."""
     hub = _installed("huggingface_hub")
     model = case.poisoned()
-    state = state_bits(model)
-    if not state:
-        inapplicable("the model has no weights")
+    state = weights(model)
     for limit in (_ONE_FILE, _SHARDS):
         with case.folder() as around:
             case.config().save_pretrained(around / "theirs")
@@ -155,7 +154,7 @@ def _dense(model: nn.Module) -> dict[str, Tensor]:
     dense = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     for names in ties(model):
         kept = sorted(names & set(state))
-        dense |= {name: dense[kept[0]] for name in kept}
+        dense |= dict.fromkeys(kept, dense[kept[0]]) if kept else {}
     return dense
 
 

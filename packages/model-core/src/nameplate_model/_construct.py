@@ -9,6 +9,7 @@ this module is imported, and does nothing in a thread that is not building; the 
 by nature. So any number of threads may build and load at once.
 """
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -44,6 +45,20 @@ _CANNOT_HOLD = frozenset({bool, bytes, complex, float, int, str, type, type(None
 """Types of attributes that hold no tensor; those of most attributes."""
 
 
+class RandomState:
+    """What torch's generators of random numbers were about to draw at one moment."""
+
+    def __init__(self) -> None:
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+
+    def put_back(self) -> None:
+        """Let them draw the same again."""
+        torch.set_rng_state(self._cpu)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
 @dataclass(frozen=True, slots=True)
 class Skeleton:
     """A model ready to receive weights.
@@ -51,10 +66,12 @@ class Skeleton:
     Attributes:
         model: The model; its parameters are on the meta device unless it had to be built for real.
         built_for_real: Why it had to be, or None.
+        before: The random state before it was, to be put back if none of the values that it drew are kept.
     """
 
     model: nn.Module
     built_for_real: str | None = None
+    before: RandomState | None = None
 
 
 def build_skeleton(build: Callable[[], nn.Module]) -> Skeleton:
@@ -76,7 +93,8 @@ def build_skeleton(build: Callable[[], nn.Module]) -> Skeleton:
         if stray is None:
             return Skeleton(model)
         reason = stray
-    return Skeleton(build(), reason.splitlines()[0][:200].rstrip(". "))
+    before = RandomState()
+    return Skeleton(build(), reason.splitlines()[0][:200].rstrip(". "), before)
 
 
 def is_deferred() -> bool:
@@ -157,8 +175,16 @@ class _SkipWriters(TorchFunctionMode):
             target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init passes it
             if isinstance(target, torch.Tensor) and target.is_meta:
                 return target
+        elif func is torch.empty and kwargs is not None and kwargs.get("device", 0) is None and _asked_by_torch():
+            return func(*args, **{**kwargs, "device": "meta"})
         self._build.drew |= draws
         return func(*args, **(kwargs or {}))
+
+
+def _asked_by_torch() -> bool:
+    """Whether a module of torch itself wants uninitialised memory: always for a parameter, so it need not be real."""
+    caller = sys._getframe(2).f_globals.get("__name__", "")  # noqa: SLF001 - of `__torch_function__`
+    return isinstance(caller, str) and caller.startswith("torch.nn.modules.")
 
 
 @lru_cache(maxsize=512)
@@ -190,15 +216,12 @@ def _random_state_kept(build: _Build) -> Iterator[None]:
     The state belongs to the whole process, so nothing is put back without need: a thread that initialises a model
     meanwhile would draw the same numbers twice.
     """
-    cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    before = RandomState()
     try:
         yield
     finally:
         if build.drew:
-            torch.set_rng_state(cpu)
-        if build.drew and cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+            before.put_back()
 
 
 def _stray_metadata(model: nn.Module) -> Iterator[str]:

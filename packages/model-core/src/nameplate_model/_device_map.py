@@ -135,7 +135,7 @@ def _whole(module: nn.Module, path: str) -> Iterator[str]:
 def _sizes(model: nn.Module, placement: Placement) -> dict[str, int]:
     """Return the size of each tensor in bytes after the cast, by key; tied ones count once."""
     found: dict[int, tuple[str, int]] = {}
-    for slot in every_slot(model):
+    for slot in every_slot(modules_of(model)):
         width = placement.dtype_of(slot.key, slot.tensor.dtype).itemsize
         found.setdefault(id(slot.tensor), (slot.key, slot.tensor.numel() * width))
     return dict(found.values())

@@ -57,7 +57,8 @@ class Stored(NamedTuple):
     def mapped(self) -> torch.Tensor:
         """Return a view of the mapped file; writing to it copies pages and never changes the file."""
         count = (self.end - self.begin) // self.dtype.itemsize
-        return torch.frombuffer(self.file.pages, dtype=self.dtype, count=count, offset=self.begin).view(self.shape)
+        flat = torch.frombuffer(self.file.pages, dtype=self.dtype, count=count, offset=self.begin)
+        return flat if len(self.shape) == 1 else flat.view(self.shape)
 
 
 class Held(NamedTuple):

@@ -4,6 +4,7 @@ The format (https://github.com/huggingface/safetensors): eight bytes of length, 
 without gaps. What is in the table comes from whoever wrote the file, so nothing is allocated by its word.
 """
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from nameplate_model.errors import CorruptFileError
 
 LENGTH = struct.Struct("<Q")
 _BUDGET = Budget(keys=50_000, values=600_000, objects=50_002)
+_FIELDS = 3
+_INTEGERS = frozenset({int})
 KNOWN_DTYPES: Mapping[str, torch.dtype] = {
     code: getattr(torch, name) for name, code in DTYPES.items() if hasattr(torch, name)
 }
@@ -127,17 +130,12 @@ def _metadata(value: Any, where: str) -> dict[str, str]:
 def _entry(name: str, value: Any, start: int, where: str) -> Entry:
     try:
         dtype, shape, (begin, end) = KNOWN_DTYPES[value["dtype"]], value["shape"], value["data_offsets"]
-        known = len(value) == 3  # noqa: PLR2004 - the keys of the line above
     except (KeyError, TypeError, ValueError):
         raise _wrong_entry(name, value, where) from None
-    count = 1
-    if not known or type(shape) is not list or type(begin) is not int or type(end) is not int or begin < 0:
+    numbers = type(begin) is int is type(end) and type(shape) is list and _INTEGERS.issuperset(map(type, shape))
+    if not numbers or len(value) != _FIELDS or begin < 0 or (shape and min(shape) < 0):
         raise _wrong_entry(name, value, where)
-    for axis in shape:
-        if type(axis) is not int or axis < 0:
-            raise _wrong_entry(name, value, where)
-        count *= axis
-    if end - begin != count * dtype.itemsize:
+    if end - begin != math.prod(shape) * dtype.itemsize:
         problem = f"{shown(name)} has {end - begin:,} bytes for the shape {shown(shape)} of {value['dtype']}"
         raise corrupt(where, problem)
     return Entry(dtype, tuple(shape), start + begin, start + end)
@@ -154,7 +152,7 @@ def _wrong_entry(name: str, value: Any, where: str) -> CorruptFileError:
 def _check_cover(entries: Mapping[str, Entry], start: int, size: int, where: str) -> None:
     """Refuse holes, overlaps and bytes behind the last tensor: the format has none, so something is wrong."""
     at = start
-    for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
+    for name, entry in sorted(entries.items(), key=_by_place):
         if entry.begin != at:
             kind = "overlaps the one before it" if entry.begin < at else "leaves a hole before it"
             raise corrupt(where, f"{shown(name)} {kind}")
@@ -162,6 +160,10 @@ def _check_cover(entries: Mapping[str, Entry], start: int, size: int, where: str
     if at != size:
         kind = f"{at - size:,} are missing" if at > size else f"{size - at:,} are left over"
         raise corrupt(where, f"its tensors should end after {at:,} bytes, but {kind}")
+
+
+def _by_place(item: tuple[str, Entry]) -> tuple[int, int]:
+    return item[1].begin, item[1].end
 
 
 def _refuse_changed(table: bytes, where: str) -> None:

@@ -10,7 +10,7 @@ from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import shown
 from nameplate_model.errors import ShardError
 
-_LARGEST = 24 << 20
+_LARGEST = 12 << 20
 _BUDGET = Budget(keys=200_000, values=400_000, objects=20_000)
 _MOST_SHARDS = 10_000
 

@@ -9,15 +9,14 @@ from torch import nn
 from nameplate_config import UnknownOptionError, open_source, split_options
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences
-from nameplate_model._construct import Skeleton
 from nameplate_model._load import PlainRoad
 from nameplate_model._names import Naming, renamed
-from nameplate_model._own_way import offer
+from nameplate_model._own_way import of_this_version, offer
 from nameplate_model._placement import Placement, to_memory, to_patterns
 from nameplate_model._policy import Policy, refusal
 from nameplate_model._reading import CPU, Want, fetch
 from nameplate_model._report import LoadReport, Verdict
-from nameplate_model._state import loads_plainly, slots
+from nameplate_model._state import Tree, loads_plainly, slots
 from nameplate_model._weights import WeightChoice, Weights, open_weights, to_verify
 
 _OPTIONS = frozenset(
@@ -85,15 +84,16 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
 
 
 def _pour(module: nn.Module, weights: Weights, policy: Policy, placement: Placement, source: str) -> LoadReport:
-    plain = loads_plainly(module)
+    tree = Tree(module)
+    plain = loads_plainly(tree)
     tensors = _everything(weights, placement)
-    verdict = PlainRoad(weights, placement).judge(_as_built(module)) if plain else _rehearsed(module, weights, tensors)
+    verdict = PlainRoad(weights, placement).judge(tree) if plain else _rehearsed(module, weights, tensors)
     report = policy.report(type(module).__name__, source, verdict, list(weights.renamed.items()))
     if policy.refuses(report):
         raise refusal(report, weights.where)
     if not plain:
         fitting = {name: each for name, each in tensors.items() if verdict_allows(verdict, name)}
-        module.load_state_dict(fitting, strict=False)
+        module.load_state_dict(of_this_version(module, fitting), strict=False)
         return report
     loaded = set(verdict.loaded)
     for slot in slots(module):
@@ -106,10 +106,6 @@ def _pour(module: nn.Module, weights: Weights, policy: Policy, placement: Placem
 def verdict_allows(verdict: Verdict, name: str) -> bool:
     """Whether a tensor of the file was not refused."""
     return all(each.name != name for each in verdict.mismatched)
-
-
-def _as_built(module: nn.Module) -> Skeleton:
-    return Skeleton(module, "it was there before")
 
 
 def _everything(weights: Weights, placement: Placement) -> dict[str, torch.Tensor]:

@@ -19,18 +19,19 @@ from nameplate_model._names import Naming, renamed, with_body
 from nameplate_model._own_way import offer
 from nameplate_model._placement import Placement
 from nameplate_model._policy import Policy, refusal
-from nameplate_model._reading import Want, fetch
+from nameplate_model._reading import CPU, Want, fetch
 from nameplate_model._report import LoadReport, Mismatch, Verdict
 from nameplate_model._state import (
     Slot,
+    Tree,
     adopt,
     difference,
     discord,
     every_slot,
     loads_plainly,
+    modules_of,
     refill,
     slots,
-    twins_of,
 )
 from nameplate_model._views import ViewGroup, overlap_again, overlapping
 from nameplate_model._weights import Weights
@@ -76,6 +77,7 @@ def load(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
     try:
         if loading.verify:
             weights.verify()
+        build = _on_a_real_device(build, loading.placement)
         skeleton = build_skeleton(build)
         weights = fitting(weights, skeleton.model, loading, plan=False)
         placement = placed_on(skeleton.model, loading)
@@ -83,6 +85,18 @@ def load(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
             return _fill(build, skeleton, weights, replace(loading, placement=placement))
     finally:
         weights.close()
+
+
+def _on_a_real_device(build: Callable[[], nn.Module], placement: Placement) -> Callable[[], nn.Module]:
+    """Return a constructor whose buffers have values even where the default device is the meta one."""
+    if torch.get_default_device().type != "meta":
+        return build
+
+    def build_there() -> nn.Module:
+        with placement.device:
+            return build()
+
+    return build_there
 
 
 def fitting(weights: Weights, model: nn.Module, loading: Loading, *, plan: bool) -> Weights:
@@ -101,10 +115,10 @@ def placed_on(model: nn.Module, loading: Loading) -> Placement:
 def _fill(
     build: Callable[[], nn.Module], skeleton: Skeleton, weights: Weights, loading: Loading
 ) -> tuple[nn.Module, LoadReport]:
-    placement = loading.placement
-    road = (PlainRoad if loads_plainly(skeleton.model) else _OwnRoad)(weights, placement)
-    groups = overlapping(every_slot(skeleton.model))
-    verdict = road.judge(skeleton)
+    placement, tree = loading.placement, Tree(skeleton.model)
+    groups = overlapping(every_slot(tree.modules))
+    road = (PlainRoad if loads_plainly(tree) else _OwnRoad)(weights, placement)
+    verdict = road.judge(tree, in_place=skeleton.built_for_real is not None)
     names = weights.renamed.items()
     report = loading.policy.report(type(skeleton.model).__name__, loading.source, verdict, list(names))
     report = replace(report, built_for_real=skeleton.built_for_real)
@@ -112,9 +126,12 @@ def _fill(
         raise refusal(report, weights.where)
     if (verdict.missing or verdict.mismatched) and skeleton.built_for_real is None:
         skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
-    road.fill(skeleton, verdict)
+        tree = Tree(skeleton.model)
+    elif skeleton.before is not None and not (verdict.missing or verdict.mismatched):
+        skeleton.before.put_back()
+    road.fill(tree, verdict, in_place=skeleton.built_for_real is not None)
     if not placement.changes_nothing or torch.get_default_device().type != "cpu":
-        _place_rest(skeleton.model, placement)
+        _place_rest(tree.modules, placement)
     known = [group.windows.keys() for group in groups]  # a subset of what the class weaves would be torn out of it
     recorded = (group for group in weights.views if not any(group.windows.keys() <= keys for keys in known))
     _overlap(skeleton, [*groups, *recorded], set(verdict.loaded))
@@ -125,7 +142,8 @@ def _fill(
 
 def _overlap(skeleton: Skeleton, groups: list[ViewGroup], loaded: set[str]) -> None:
     if groups:
-        places = {(slot.key, slot.name): slot for slot in (*every_slot(skeleton.model), *slots(skeleton.model))}
+        model = skeleton.model
+        places = {(slot.key, slot.name): slot for slot in (*every_slot(modules_of(model)), *slots(model))}
         overlap_again(list(places.values()), groups, loaded.__contains__, keep=skeleton.built_for_real is not None)
 
 
@@ -136,19 +154,19 @@ class PlainRoad:
     weights: Weights
     placement: Placement
 
-    def judge(self, skeleton: Skeleton, *, values: bool = True) -> Verdict:
+    def judge(self, tree: Tree, *, in_place: bool = False, values: bool = True) -> Verdict:  # noqa: ARG002 - as below
         """Compare the model's keys with the file's, before any tensor is read.
 
         Args:
-            skeleton: The model.
+            tree: The model.
+            in_place: Without effect here.
             values: Whether tied names of which the file has several are compared by their bytes.
         """
         loaded: list[str] = []
         missing: list[str] = []
         mismatched: list[Mismatch] = []
-        places = list(slots(skeleton.model))
-        twins, tensors = twins_of(places), self.weights.tensors
-        for slot in places:
+        twins, tensors = tree.twins, self.weights.tensors
+        for slot in tree.places:
             name = slot.key if slot.key in tensors else None
             if name is None or id(slot.tensor) in twins:
                 name = _name_in(self.weights, slot, twins)
@@ -162,42 +180,50 @@ class PlainRoad:
                 loaded.append(slot.key)
             else:
                 mismatched.append(Mismatch(slot.key, *problem))
-        unexpected = tensors.keys() - {slot.key for slot in places}
+        unexpected = tensors.keys() - {slot.key for slot in tree.places}
         return Verdict(loaded, missing, list(unexpected), mismatched)
 
-    def fill(self, skeleton: Skeleton, verdict: Verdict) -> None:
+    def fill(self, tree: Tree, verdict: Verdict, *, in_place: bool) -> None:
         """Put the file's tensors into their places; tied places get the same object."""
-        places = list(slots(skeleton.model))
-        wanted = self._wanted(places, set(verdict.loaded))
-        tensors = dict(zip(wanted, fetch([want for want, _ in wanted.values()], self.placement.memory), strict=True))
-        settle = adopt if skeleton.built_for_real is None else refill
-        settled: dict[tuple[object, ...], torch.Tensor] = {}
-        for pick, (_, places_of) in wanted.items():
-            for slot in places_of:
-                nature = pick, isinstance(slot.tensor, nn.Parameter), slot.tensor.requires_grad
-                new = settled.get(nature)
-                if new is None:
-                    new = settled[nature] = settle(slot, tensors[pick])
-                slot.put(new)
+        settle = refill if in_place else adopt
+        wanted = self._wanted(tree, set(verdict.loaded))
+        tensors = fetch([want for want, _ in wanted], self.placement.memory)
+        for tensor, (_, places) in zip(tensors, wanted, strict=True):
+            if len(places) == 1:
+                places[0].put(settle(places[0], tensor))
+            else:
+                _settle_all(places, tensor, settle)
 
-    def _wanted(self, places: list[Slot], loaded: Collection[str]) -> dict[tuple[object, ...], tuple[Want, list[Slot]]]:
+    def _wanted(self, tree: Tree, loaded: Collection[str]) -> list[tuple[Want, list[Slot]]]:
         """Return what is wanted of the file, each once, with the places that get it."""
-        twins, tensors, placement = twins_of(places), self.weights.tensors, self.placement
+        twins, tensors, placement = tree.twins, self.weights.tensors, self.placement
+        plain = placement.changes_nothing
         wanted: dict[tuple[object, ...], tuple[Want, list[Slot]]] = {}
-        for slot in places:
-            shared = twins.get(id(slot.tensor))
+        for slot in tree.places:
+            shared = twins.get(id(slot.tensor)) if twins else None
             if slot.key not in loaded and (shared is None or not any(key in loaded for key in shared)):
                 continue
             name = slot.key if shared is None and slot.key in tensors else _name_in(self.weights, slot, twins)
             assert name is not None
             stored = tensors[name]
-            want = Want(stored, placement.device_of(slot.key), placement.dtype_of(slot.key, stored.dtype))
+            device = CPU if plain else placement.device_of(slot.key)
+            want = Want(stored, device, stored.dtype if plain else placement.dtype_of(slot.key, stored.dtype))
             wanted.setdefault((name, *want[1:]), (want, []))[1].append(slot)
-        return wanted
+        return list(wanted.values())
 
     def _values(self, *names: str) -> list[torch.Tensor]:
         stored = (self.weights.tensors[name] for name in names)
-        return fetch([Want(each, torch.device("cpu"), each.dtype) for each in stored], self.placement.memory)
+        return fetch([Want(each, CPU, each.dtype) for each in stored], self.placement.memory)
+
+
+def _settle_all(places: list[Slot], tensor: torch.Tensor, settle: Callable[[Slot, torch.Tensor], torch.Tensor]) -> None:
+    """Put one tensor into several places: the same object, except where one is a parameter or frozen, and one not."""
+    settled: dict[tuple[object, ...], torch.Tensor] = {}
+    for slot in places:
+        nature = isinstance(slot.tensor, nn.Parameter), slot.tensor.requires_grad
+        if nature not in settled:
+            settled[nature] = settle(slot, tensor)
+        slot.put(settled[nature])
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,20 +233,20 @@ class _OwnRoad:
     weights: Weights
     placement: Placement
 
-    def judge(self, skeleton: Skeleton) -> Verdict:
+    def judge(self, tree: Tree, *, in_place: bool) -> Verdict:
         """Offer everything to the model: what it thinks of its tensors shows only when it gets them."""
-        return self._offer(skeleton, frozenset())
+        return self._offer(tree, frozenset(), in_place=in_place)
 
-    def fill(self, skeleton: Skeleton, verdict: Verdict) -> None:
+    def fill(self, tree: Tree, verdict: Verdict, *, in_place: bool) -> None:
         """Offer it again where the model was built anew since."""
         if verdict.missing or verdict.mismatched:
-            self._offer(skeleton, {each.name for each in verdict.mismatched})
+            self._offer(tree, {each.name for each in verdict.mismatched}, in_place=in_place)
 
-    def _offer(self, skeleton: Skeleton, refused: Collection[str]) -> Verdict:
+    def _offer(self, tree: Tree, refused: Collection[str], *, in_place: bool) -> Verdict:
         names = [name for name in self.weights.tensors if name not in refused]
         wants = [self._want(name, self.weights.tensors[name]) for name in names]
         tensors = dict(zip(names, fetch(wants, self.placement.memory), strict=True))
-        return offer(skeleton.model, tensors, self.weights, in_place=skeleton.built_for_real is not None)
+        return offer(tree.model, tensors, self.weights, in_place=in_place)
 
     def _want(self, name: str, stored: Stored | Held) -> Want:
         return Want(stored, self.placement.device_of(name), self.placement.dtype_of(name, stored.dtype))
@@ -233,10 +259,10 @@ def _name_in(weights: Weights, slot: Slot, twins: dict[int, list[str]]) -> str |
     return stored or next((weights.tied[key] for key in keys if key in weights.tied), None)
 
 
-def _place_rest(model: nn.Module, placement: Placement) -> None:
+def _place_rest(modules: list[tuple[str, nn.Module]], placement: Placement) -> None:
     """Move what no file holds: buffers that the constructor computed, and values of missing keys."""
     placed: dict[int, torch.Tensor] = {}
-    for slot in every_slot(model):
+    for slot in every_slot(modules):
         new = placed.get(id(slot.tensor))
         if new is None:
             moved = placement.place(slot.key, slot.tensor)

@@ -22,6 +22,7 @@ from nameplate_model._heads import open_heads
 from nameplate_model._load import load
 from nameplate_model._materialize import materialize
 from nameplate_model._measures import Measures
+from nameplate_model._names import Migration, migrations_of
 from nameplate_model._plan import LoadPlan, plan
 from nameplate_model._publishing import push
 from nameplate_model._report import LoadReport
@@ -92,6 +93,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
     keep_in_fp32: ClassVar[Sequence[str]] = ()
     state_dict_version: ClassVar[int] = 1
 
+    _state_migrations: ClassVar[Mapping[int, Migration]] = {}
+
     config: Any  # a subclass may say which; the type of a writable attribute cannot be narrowed
     load_report: LoadReport | None
 
@@ -101,6 +104,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             annotated = _annotated_config(cls)
             if annotated is not None:
                 cls.config_class = annotated
+        cls._state_migrations = migrations_of(cls, cls.state_dict_version)
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()

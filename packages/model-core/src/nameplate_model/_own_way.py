@@ -4,6 +4,7 @@ Load hooks, an overridden `_load_from_state_dict`, extra state and lazy paramete
 calling it. Here is only what torch leaves out: a verdict on every key, ties, and the nature of parameters.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -33,7 +34,7 @@ def offer(model: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Weight
     state = _with_aliases(places, {key: tensors[key] for key in tensors if key not in refused}, weights)
     fits = {key: difference(places[key].tensor, tensor) for key, tensor in state.items() if key in places}
     try:
-        answer = model.load_state_dict(state, strict=False, assign=True)
+        answer = model.load_state_dict(of_this_version(model, state), strict=False, assign=True)
     except Exception as error:
         differing = {key: Mismatch(key, *sides) for key, sides in fits.items() if sides is not None}
         if differing.keys().isdisjoint(tensors):
@@ -51,6 +52,17 @@ def offer(model: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Weight
     extra = {key for key in state if key.endswith("_extra_state")}
     loaded = (places.keys() | extra).difference(missing, unexpected)
     return _without(Verdict(list(loaded), missing, unexpected, []), refused)
+
+
+def of_this_version(model: nn.Module, state: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
+    """Return a state dict that says that the model's modules saved it as they are now, not before versions were noted.
+
+    Else batch norms, for one, would not miss what files of 2018 lacked.
+    """
+    noted: OrderedDict[str, torch.Tensor] = OrderedDict(state)
+    modules = model.named_modules(remove_duplicate=False)
+    noted._metadata = {path: {"version": module._version} for path, module in modules}  # type: ignore[attr-defined]  # noqa: SLF001
+    return noted
 
 
 def _discords(places: Mapping[str, Slot], tensors: Mapping[str, torch.Tensor]) -> dict[str, Mismatch]:

@@ -34,7 +34,7 @@ def read_tensors(source: StrPath | Source, *patterns: str, prefix: str = "", **k
         The tensors by name; tied ones are one object.
 
     Raises:
-        CheckpointError: If nothing matches, or the files cannot be read.
+        CheckpointError: If nothing matches what was asked for, or the files cannot be read.
         SourceNotFoundError: If there is no such folder or repository, or it has no weights.
         UnknownOptionError: If an argument is no option.
 
@@ -57,7 +57,7 @@ def read_tensors(source: StrPath | Source, *patterns: str, prefix: str = "", **k
     weights = open_weights(open_source(source, **hub), choice, wanted=wanted)
     try:
         stored = {name: weights.tied.get(name, name) for name in (*weights.tensors, *weights.tied) if wanted(name)}
-        if not stored:
+        if not stored and (patterns or prefix):
             looked = " or ".join(map(repr, patterns)) or "anything"
             message = f"{weights.where} has no tensor that matches {looked}" + (
                 f" below {prefix!r}." if prefix else "."

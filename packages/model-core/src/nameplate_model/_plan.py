@@ -11,7 +11,7 @@ from nameplate_model._construct import build_skeleton, undeferred
 from nameplate_model._files import Held, Stored
 from nameplate_model._load import Loading, PlainRoad, fitting, placed_on
 from nameplate_model._report import LoadReport
-from nameplate_model._state import slots
+from nameplate_model._state import Tree, slots
 from nameplate_model._weights import Weights
 
 
@@ -64,7 +64,8 @@ def plan(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
     files = {file.path.name: file.size for file in weights.files}
     skeleton = build_skeleton(build)
     weights = fitting(weights, skeleton.model, loading, plan=True)
-    verdict = PlainRoad(weights, loading.placement).judge(skeleton, values=False)
+    tree = Tree(skeleton.model)
+    verdict = PlainRoad(weights, loading.placement).judge(tree, values=False)
     report = loading.policy.report(
         type(skeleton.model).__name__, loading.source, verdict, list(weights.renamed.items())
     )

@@ -9,6 +9,7 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,8 +23,11 @@ Memory = Literal["auto", "mmap", "copy"]
 _SMALLEST_MAPPED = 64 << 10
 """Bytes. A smaller file is read: mapping it would take a page table and a descriptor to save microseconds."""
 
-_STAGING = 4 << 20
+_STAGING = 1 << 20
 """Bytes that one thread reads before it casts them; they stay in the processor's cache."""
+
+_MUCH = 4 << 20
+"""Bytes from which on more than one thread is worth its while."""
 
 _PIECE = 16 << 20
 """Bytes of a tensor that one thread copies before it takes the next piece."""
@@ -108,7 +112,7 @@ def byte_view(tensor: torch.Tensor) -> memoryview:
 
 def in_parallel(work: Sequence[object], size: int) -> int:
     """Return how many threads to use for *size* bytes of work in so many parts."""
-    return max(1, min(_MOST_THREADS, len(work), os.cpu_count() or 1)) if size > _STAGING else 1
+    return max(1, min(_MOST_THREADS, len(work), os.cpu_count() or 1)) if size > _MUCH and hasattr(os, "preadv") else 1
 
 
 def _on_host(stored: Stored, memory: Memory) -> torch.Tensor:
@@ -134,24 +138,43 @@ def _copy(pieces: Sequence[_Piece]) -> None:
     size = sum(piece.count * piece.stored.dtype.itemsize for piece in pieces)
     threads = in_parallel(pieces, size)
     if threads == 1:
+        staging = _Staging()
         for piece in pieces:
-            _copy_piece(piece)
+            _copy_piece(piece, staging)
         return
+    # one buffer for each thread, for all of its pieces: what threads free, their allocator keeps
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(_copy_piece, pieces):  # raises what a piece has raised
+        shares = [pieces[first::threads] for first in range(threads)]
+        for _ in pool.map(_copy_share, shares):  # raises what a share has raised
             pass
 
 
-def _copy_piece(piece: _Piece) -> None:
+class _Staging:
+    """Memory through which a thread casts what it reads; there only once it is needed."""
+
+    @cached_property
+    def memory(self) -> torch.Tensor:
+        """The bytes."""
+        return torch.empty(_STAGING, dtype=torch.uint8, device=CPU)
+
+
+def _copy_share(pieces: Sequence[_Piece]) -> None:
+    staging = _Staging()
+    for piece in pieces:
+        _copy_piece(piece, staging)
+
+
+def _copy_piece(piece: _Piece, staging: _Staging) -> None:
     stored, flat = piece.stored, piece.flat[piece.first : piece.first + piece.count]
-    begin = stored.begin + piece.first * stored.dtype.itemsize
+    width = stored.dtype.itemsize
+    begin = stored.begin + piece.first * width
     with torch.no_grad():
         if flat.dtype == stored.dtype:
             stored.file.read_into(byte_view(flat), begin)
             return
-        step = _STAGING // stored.dtype.itemsize
-        staging = torch.empty(min(step, piece.count), dtype=stored.dtype, device=CPU)
+        step = _STAGING // width
         for first in range(0, piece.count, step):
-            part = staging[: min(step, piece.count - first)]
-            stored.file.read_into(byte_view(part), begin + first * stored.dtype.itemsize)
-            flat[first : first + step].copy_(part)
+            count = min(step, piece.count - first)
+            part = staging.memory[: count * width]
+            stored.file.read_into(byte_view(part), begin + first * width)
+            flat[first : first + count].copy_(part.view(stored.dtype))

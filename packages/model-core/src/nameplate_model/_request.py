@@ -24,7 +24,7 @@ from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences, shown
 from nameplate_model._device_map import AUTO, to_device_map
 from nameplate_model._load import Loading
-from nameplate_model._names import Naming, migrations_of
+from nameplate_model._names import Migration, Naming
 from nameplate_model._placement import Placement, to_device, to_dtype, to_memory, to_patterns
 from nameplate_model._policy import Policy
 from nameplate_model._weights import WeightChoice, Weights, held_weights, stamp, to_verify
@@ -67,6 +67,7 @@ class ModelClass(Protocol):
     base_model_prefix: str
     keep_in_fp32: Sequence[str]
     state_dict_version: int
+    _state_migrations: Mapping[int, Migration]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +228,10 @@ def _loading(request: Request, placement: Placement, saved_by: Sequence[str] | N
         ignored_missing=_declared(cls, "_keys_to_ignore_on_load_missing"),
         ignored_unexpected=_declared(cls, "_keys_to_ignore_on_load_unexpected"),
     )
-    version = cls.state_dict_version
     naming = Naming(
         options["key_mapping"],
-        migrations_of(cast("type", cls), version),
-        version,
+        cls._state_migrations,
+        cls.state_dict_version,
         body="" if own else cls.base_model_prefix,
     )
     name = "the state_dict that was given" if request.source is None else request.source.name

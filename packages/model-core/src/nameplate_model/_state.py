@@ -5,6 +5,7 @@ slots for one tensor, as in `torch.nn.Module.state_dict`. Nothing here knows of 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -68,6 +69,32 @@ def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
+class Tree:
+    """A model with what a load asks of it again and again, found once; right as long as nothing is put anywhere.
+
+    Attributes:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    @cached_property
+    def modules(self) -> list[tuple[str, nn.Module]]:
+        """Each module once, see `modules_of`."""
+        return modules_of(self.model)
+
+    @cached_property
+    def places(self) -> list[Slot]:
+        """Every slot, see `slots`."""
+        return list(slots(self.model))
+
+    @cached_property
+    def twins(self) -> dict[int, list[str]]:
+        """The keys of each tensor that has several, see `twins_of`."""
+        return twins_of(self.places)
+
+
 def slots(module: nn.Module, prefix: str = "") -> Iterator[Slot]:
     """Yield every slot of a module tree, in the order of its state dict."""
     waiting = [(prefix, module)]
@@ -85,9 +112,13 @@ def slots(module: nn.Module, prefix: str = "") -> Iterator[Slot]:
         waiting += reversed(children)
 
 
-def every_slot(model: nn.Module) -> Iterator[Slot]:
-    """Yield the place of every parameter and buffer of each module once, buffers that are not persistent included."""
-    for prefix, module in modules_of(model):
+def every_slot(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Slot]:
+    """Yield the place of every parameter and buffer of each module once, buffers that are not persistent included.
+
+    Args:
+        modules: What `modules_of` returns for a model.
+    """
+    for prefix, module in modules:
         for place in (module._parameters, module._buffers):  # noqa: SLF001
             for name, tensor in place.items():
                 if tensor is not None and not is_lazy(tensor):
@@ -95,14 +126,26 @@ def every_slot(model: nn.Module) -> Iterator[Slot]:
 
 
 def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
-    """Return *tensor* as what the slot's place needs: a buffer as it is, a parameter with the old one's nature."""
+    """Return *tensor* as what the slot's place needs: a buffer as it is, a parameter with the old one's nature.
+
+    Where the constructor chose another layout in memory, such as channels last, the tensor is copied into that: the
+    values are the same in any, but kernels could give another last bit.
+    """
     old = slot.tensor
+    if not is_lazy(old) and not old.is_contiguous() and tensor.stride() != old.stride() and _is_dense(old):
+        tensor = torch.empty_strided(old.shape, old.stride(), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
     if not isinstance(old, nn.Parameter):
         return tensor
     parameter = nn.Parameter(tensor, requires_grad=old.requires_grad)
     if old.__dict__:
         parameter.__dict__.update(old.__dict__)
     return parameter
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor uses each element of its memory once, in whatever order of axes."""
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    return tensor.permute(order).is_contiguous()
 
 
 def refill(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
@@ -151,10 +194,10 @@ _PLAIN_LOADERS = {nn.Module._load_from_state_dict, _NormBase._load_from_state_di
 """Ways of loading that only put tensors in their places. The norm's own only reads files older than 2018."""
 
 
-def loads_plainly(model: nn.Module) -> bool:
+def loads_plainly(tree: Tree) -> bool:
     """Whether every module takes its tensors as they are: no load hook, no override, no extra state."""
-    plain_load = type(model).load_state_dict is nn.Module.load_state_dict
-    return plain_load and all(_takes_plainly(module) for _, module in modules_of(model))
+    plain_load = type(tree.model).load_state_dict is nn.Module.load_state_dict
+    return plain_load and all(_takes_plainly(module) for _, module in tree.modules)
 
 
 def _takes_plainly(module: nn.Module) -> bool:

@@ -92,10 +92,13 @@ def overlapping(places: Iterable[Slot]) -> list[ViewGroup]:
 
     Tensors on the meta device share memory as others do, though it is none.
     """
+    dense = [slot for slot in places if slot.tensor.layout is torch.strided]
+    pieces = [slot.tensor.untyped_storage()._cdata for slot in dense]  # noqa: SLF001 - the address of the storage itself
+    if len(set(pieces)) == len(dense):
+        return []
     shared: dict[int, dict[int, Slot]] = {}
-    for slot in places:
-        if slot.tensor.layout is torch.strided:
-            shared.setdefault(slot.tensor.untyped_storage()._cdata, {}).setdefault(id(slot.tensor), slot)  # noqa: SLF001
+    for slot, piece in zip(dense, pieces, strict=True):
+        shared.setdefault(piece, {}).setdefault(id(slot.tensor), slot)
     several = (list(group.values()) for group in shared.values() if len(group) > 1)
     return [_windows(group) for group in several if _meet(group)]
 
