@@ -1,6 +1,5 @@
 """Dtypes, devices, and the memory that tensors come to lie in."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nameplate_conformance.bits import Bits, bits, every_tensor, output_bits, outputs, require_same, state_bits, weights
 from nameplate_conformance.case import Case
-from nameplate_conformance.law import Evidence, law, require
+from nameplate_conformance.law import Evidence, inapplicable, law, require
 from nameplate_model import PreTrainedModel
 
 _CASTS = (torch.bfloat16, torch.float16, torch.float64)
@@ -118,7 +118,7 @@ def loading_to_a_device_is_loading_and_moving(case: Case, evidence: Evidence) ->
         moved = case.model_class.from_pretrained(folder).to(case.device)
         elsewhere = [name for name, each in every_tensor(direct).items() if each.device.type != case.device.type]
         require(not elsewhere, f"not on {case.device.type}: {', '.join(elsewhere[:4])}")
-        one = {name: bits(tensor) for name, tensor in every_tensor(moved).items()}
+        one = {name: bits(tensor) for name, tensor in every_tensor(moved).items()} or inapplicable("it has no tensors")
         other = {name: bits(tensor) for name, tensor in every_tensor(direct).items()}
     require_same(one, other, evidence, what="tensors", when=f"loaded straight to {case.device.type}")
 

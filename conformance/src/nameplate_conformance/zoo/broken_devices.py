@@ -122,7 +122,7 @@ def _map_forgets_the_root() -> Architecture:
         @classmethod
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
             model = super().from_pretrained(source, **kwargs)
-            if len(set(kwargs.get("device_map") or ())) > 1:
+            if isinstance(kwargs.get("device_map"), dict) and len(kwargs["device_map"]) > 1:
                 model.offset.zero_()
             return model
 

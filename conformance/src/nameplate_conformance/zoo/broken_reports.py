@@ -66,7 +66,7 @@ def _saves_the_old_names() -> Architecture:
 
         def state_dict(self, *args: Any, **kwargs: Any) -> Any:
             state = super().state_dict(*args, **kwargs)
-            for old, new in self.old_names:
+            for new, old in self.old_names:
                 state[old] = state.pop(new)
             return state
 

@@ -1,4 +1,4 @@
-"""Safe access to the files of one checkpoint folder: read within a budget, replace in one step, stay inside, take turns.
+"""Safe access to the files of one checkpoint folder: read within a budget, replace in one step, one save at a time.
 
 The only place in the family that opens a checkpoint file for reading its bytes, or writes one. Knows nothing
 of what the bytes mean.
@@ -21,6 +21,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+_PLAIN_NAME = re.compile(r"\w(?:[\w.-]*\w)?", re.ASCII)
+"""A file name in which nobody could see anything else, on any system; those of checkpoints are of this kind."""
+
 Buffer = bytes | bytearray | memoryview
 """What a `Draft` takes; nothing is copied on the way."""
 
@@ -42,6 +45,8 @@ def member(folder: Path, name: str) -> Path:
         >>> member(Path("checkpoint"), "config.json").as_posix()
         'checkpoint/config.json'
     """
+    if _PLAIN_NAME.fullmatch(name):
+        return folder / name
     windows = PureWindowsPath(name)  # the stricter of the two grammars: it knows both slashes and drives
     # Windows drops dots and blanks at the end of a name, so that ".. " is the parent folder.
     if not name.strip(". ") or "\0" in name or windows.name != name or windows.drive:

@@ -177,7 +177,7 @@ def blank_again(hashes: str, new: str) -> str:
         ValueError: If there are no such hashes.
     """
     _, stale, _, *superseded = hashes.split(" ")
-    return " ".join([new.split(" ")[0], stale, _BLANK, *superseded])
+    return " ".join([new.split(" ", maxsplit=1)[0], stale, _BLANK, *superseded])
 
 
 def seal(data: bytes) -> tuple[bytes, str]:

@@ -7,7 +7,6 @@ nesting and endless digits are refused. Knows nothing of configs.
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn

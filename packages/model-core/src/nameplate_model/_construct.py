@@ -9,9 +9,11 @@ this module is imported, and does nothing in a thread that is not building; the 
 by nature. So any number of threads may build and load at once.
 """
 
+import gc
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ _DRAWERS = frozenset(
     | {"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "random", "uniform"}
 )
 """Functions that draw from the random state, without the underscore of those that write in place."""
+
+_KEPT = "a parameter is kept outside its module"
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """What torch itself keeps in each module: registered tensors, which loading replaces, and hooks."""
@@ -89,7 +93,7 @@ def build_skeleton(build: Callable[[], nn.Module]) -> Skeleton:
     except Exception as error:  # noqa: BLE001 - if the constructor is at fault, the real build raises it again
         reason = f"its constructor needs real parameters: {type(error).__name__}: {error}"
     else:
-        stray = deferred.stray() or next(_stray_metadata(model), None)
+        stray = deferred.stray() or next(_stray_metadata(model), None) or deferred.held_outside(model)
         if stray is None:
             return Skeleton(model)
         reason = stray
@@ -118,17 +122,38 @@ class _Build:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[nn.Parameter], nn.Parameter]] = {}
+        self._registered: dict[int, weakref.ref[nn.Parameter]] = {}
         self.drew = False
 
     def stray(self) -> str | None:
         """Say so if a real parameter outlived the constructor: somebody holds it, and would not see its value."""
         alive = any(original() is not None for original, _ in self._known.values())
-        return "a parameter is kept outside its module" if alive else None
+        return _KEPT if alive else None
+
+    def held_outside(self, model: nn.Module) -> str | None:
+        """Say so if a closure, an optimizer or a module outside the tree holds metadata, which would stay what it is.
+
+        Called last: afterwards the construction is forgotten.
+        """
+        self._known.clear()
+        if not self._is_held(model):
+            return None
+        gc.collect()  # a module that the constructor has thrown away may have waited for it
+        return _KEPT if self._is_held(model) else None
+
+    def _is_held(self, model: nn.Module) -> bool:
+        """Whether a registered parameter has more holders than the places in the tree that it is in."""
+        known = Counter(id(parameter) for _, module in modules_of(model) for parameter in _held_by(module))
+        alive = [parameter for parameter in (each() for each in self._registered.values()) if parameter is not None]
+        (by_counting,) = _references([object()])
+        holders = zip(alive, _references(alive), strict=True)
+        return any(count - by_counting > known[id(parameter)] for parameter, count in holders)
 
     def metadata_of(self, parameter: nn.Parameter) -> nn.Parameter:
         """Return the metadata-only twin of a parameter, the same one each time."""
         with torch._C.DisableTorchFunction():  # noqa: SLF001 - as below
             if parameter.is_meta:
+                self._registered[id(parameter)] = weakref.ref(parameter)
                 return parameter
         if type(parameter) is not nn.Parameter:
             message = f"a {type(parameter).__name__} cannot be built as metadata"
@@ -145,7 +170,19 @@ class _Build:
         if parameter.__dict__:
             twin.__dict__.update(parameter.__dict__)
         self._known[id(parameter)] = (weakref.ref(parameter), twin)
+        self._registered[id(twin)] = weakref.ref(twin)
         return twin
+
+
+def _references(values: list[Any]) -> list[int]:
+    """Return how many references there are to each value, that of the list and those of the counting included."""
+    return [sys.getrefcount(value) for value in values]
+
+
+def _held_by(module: nn.Module) -> list[Any]:
+    """Return what a module of the tree holds by right."""
+    flat = module._flat_weights if isinstance(module, nn.RNNBase) else ()  # noqa: SLF001
+    return [*module._parameters.values(), *flat]  # noqa: SLF001
 
 
 _active = threading.local()
@@ -171,7 +208,9 @@ class _SkipWriters(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         writes, draws = _nature(func)
-        if writes:
+        if getattr(_active, "build", None) is not self._build:  # a model that this constructor loads builds for real
+            pass
+        elif writes:
             target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init passes it
             if isinstance(target, torch.Tensor) and target.is_meta:
                 return target

@@ -5,12 +5,14 @@ Nothing here writes; `_save` does.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from nameplate_config import PreTrainedConfig, UnknownOptionError, UnsafePathError
 from nameplate_config.typing import StrPath
@@ -98,9 +100,15 @@ def _without_ignored(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str,
 
 
 def _floating_dtype(model: nn.Module) -> str | None:
-    """Return the dtype of the first floating parameter as text, as Transformers records it."""
-    first = next((each for each in model.parameters() if each.is_floating_point()), None)
-    return None if first is None else _name_of(first.dtype)
+    """Return the dtype of most floating parameters as text; Transformers records that of the first, which is the same.
+
+    Only a model of several dtypes makes a difference, and there the order of construction must make none.
+    """
+    amounts: Counter[str] = Counter()
+    for each in model.parameters():
+        if each.is_floating_point() and not is_lazy(each):
+            amounts[_name_of(each.dtype)] += each.numel()
+    return max(sorted(amounts), key=amounts.__getitem__, default=None)
 
 
 def _name_of(dtype: torch.dtype) -> str:

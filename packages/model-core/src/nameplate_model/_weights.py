@@ -5,9 +5,9 @@ memory in `_reading`.
 """
 
 import json
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -189,13 +189,15 @@ def held_weights(tensors: Mapping[str, Any], where: str, *, lent: bool = False) 
 
 def stamp(source: Source, variant: str | None = None) -> list[tuple[int, ...] | None]:
     """Return what differs if a file that decides about a folder's checkpoint was replaced since the last stamp."""
-    decisive = (weights_name(variant), index_name(variant), CONFIG_NAME)
-    return [] if source.folder is None else [_identity(source.folder / name) for name in decisive]
+    if source.folder is None:
+        return []
+    folder = str(source.folder)  # twice in every load, so no path objects
+    return [_identity(f"{folder}/{name}") for name in (weights_name(variant), index_name(variant), CONFIG_NAME)]
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
+def _identity(path: str) -> tuple[int, ...] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - as above
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

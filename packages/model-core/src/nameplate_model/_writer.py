@@ -8,7 +8,8 @@ import ctypes
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import Event
 from typing import NamedTuple, Protocol
 
@@ -28,6 +29,8 @@ MUCH = 8 << 20
 
 _PIECE = 16 << 20  # what is copied from a device, hashed or written at a time
 _BATCH = 4 << 20  # what is handed to another thread at a time, at least
+_SHARE = 32 << 20  # what the disk is given at a time, at least
+_HASHERS = 2  # hashing takes longer than writing, which waits for the disk half of the time
 _BLANK = "0" * DIGEST_LENGTH
 
 
@@ -146,26 +149,23 @@ def _write_hashed(draft: Draft, each: Planned, stop: Event | None) -> str:
 
 
 def _write_beside(draft: Draft, plan: list[Planned]) -> dict[str, str]:
-    """Write the tensors while another thread hashes them; the disk has its share before the last is hashed."""
+    """Write the tensors while others hash them, and while the disk takes what was written before."""
     hashings = {each.name: hashlib.sha256() for each in plan}
-    waiting: list[tuple[_Hashing, memoryview]] = []  # many small tensors are handed over together
-    size = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="hashing") as pool:
+    with ExitStack() as stack:
+        hashers = [_Hasher(stack) for _ in range(_HASHERS)]
+        flusher = _Flusher(stack, draft)
         for each in plan:
+            hasher = min(hashers, key=lambda hasher: hasher.given)
             for piece in pieces(each.tensor):
-                waiting.append((hashings[each.name], piece.data))
-                size += len(piece.data)
-                done = None
-                if size >= _BATCH or piece.copied is not None:
-                    done = pool.submit(_hash, waiting)
-                    waiting = list[tuple[_Hashing, memoryview]]()
-                    size = 0
+                hasher.take(hashings[each.name], piece)
                 draft.write(piece.data)
-                if done is not None and piece.copied is not None:  # one copy at a time is kept
-                    done.result()
-        last = pool.submit(_hash, waiting)
+                flusher.take(len(piece.data))
+                if piece.copied is not None:  # one copy at a time is kept
+                    hasher.finish()
         draft.flush()
-        last.result()
+        flusher.finish()
+        for hasher in hashers:
+            hasher.finish()
     return {name: hashing.hexdigest()[:DIGEST_LENGTH] for name, hashing in hashings.items()}
 
 
@@ -173,9 +173,58 @@ class _Hashing(Protocol):
     def update(self, data: memoryview, /) -> None: ...
 
 
+class _Hasher:
+    """A thread that hashes what it is given, many small pieces at a time."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="hashing"))
+        self._waiting: list[tuple[_Hashing, memoryview]] = []
+        self._size = 0
+        self.given = 0
+
+    def take(self, hashing: _Hashing, piece: Piece) -> None:
+        """Add a piece to what is to be hashed."""
+        self._waiting.append((hashing, piece.data))
+        self._size += len(piece.data)
+        self.given += len(piece.data)
+        if self._size >= _BATCH or piece.copied is not None:
+            self._start()
+
+    def finish(self) -> None:
+        """Wait until everything is hashed."""
+        self._start().result()
+
+    def _start(self) -> Future[None]:
+        parts, self._waiting, self._size = self._waiting, list[tuple[_Hashing, memoryview]](), 0
+        return self._pool.submit(_hash, parts)
+
+
 def _hash(parts: list[tuple[_Hashing, memoryview]]) -> None:
     for hashing, data in parts:
         hashing.update(data)
+
+
+class _Flusher:
+    """A thread that brings to the disk what has been written, while more is."""
+
+    def __init__(self, stack: ExitStack, draft: Draft) -> None:
+        self._pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="flushing"))
+        self._draft = draft
+        self._running: Future[None] | None = None
+        self._size = 0
+
+    def take(self, size: int) -> None:
+        """Know that so many more bytes have been written."""
+        self._size += size
+        if self._size >= _SHARE and (self._running is None or self._running.done()):
+            self.finish()
+            self._running = self._pool.submit(self._draft.flush)
+            self._size = 0
+
+    def finish(self) -> None:
+        """Wait for the disk, and raise what went wrong."""
+        if self._running is not None:
+            self._running.result()
 
 
 def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
