@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -263,6 +264,30 @@ def keeps_its_own(model: Any) -> None:
     model.kept = lambda: weight
 
 
+def keeps_a_closure(model: Any) -> None:
+    """Hold a registered parameter where nobody looks."""
+    weight = model.linear.weight
+    model.kept = lambda: weight
+
+
+def keeps_an_optimizer(model: Any) -> None:
+    """Hold every parameter in an object."""
+    model.optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    model.kept = lambda: model.optimizer.param_groups[0]["params"][0]
+
+
+def hides_a_module(model: Any) -> None:
+    """Hold a module that is no part of the model, so that no file has its weights."""
+    model.hidden = [nn.Linear(4, 4)]
+
+
+def cuts_a_flat_tensor(model: Any) -> None:
+    """Let parameters be windows of a tensor that is kept."""
+    model.flat = torch.zeros(8)
+    model.weight = nn.Parameter(model.flat[:4])
+    model.bias = nn.Parameter(model.flat[4:])
+
+
 class Special(nn.Parameter):
     """A parameter of another class."""
 
@@ -286,6 +311,10 @@ REASONS = {
     keeps_a_list: "the attribute kept is computed from parameters, or holds one",
     keeps_a_dict: "the attribute kept is computed from parameters, or holds one",
     keeps_its_own: "a parameter is kept outside its module",
+    keeps_a_closure: "a parameter is kept outside its module",
+    keeps_an_optimizer: "a parameter is kept outside its module",
+    hides_a_module: "a parameter is kept outside its module",
+    cuts_a_flat_tensor: NEEDS + "TypeError: a parameter is a view of other memory",
     has_a_special_parameter: NEEDS + "TypeError: a Special cannot be built as metadata",
     lengthen: NEEDS + ITEM,
 }
@@ -311,26 +340,82 @@ def test_a_constructor_that_needs_real_parameters_gets_them(extra: Callable[[Any
 
     assert same(loaded, model)
     assert report.built_for_real == REASONS[extra]
+    assert not any(each.is_meta for each in loaded.parameters())
     assert str(report).endswith(f"\n  It was built for real first: {REASONS[extra]}.")
 
 
-@pytest.mark.parametrize(
-    "find",
-    [lambda model: model.kept[0], lambda model: model.kept["weight"], lambda model: model.kept()],
-    ids=["list", "dict", "closure"],
-)
+FINDERS: dict[Callable[[Any], None], Callable[[Any], Any]] = {
+    keeps_a_list: lambda model: model.kept[0],
+    keeps_a_dict: lambda model: model.kept["weight"],
+    keeps_its_own: lambda model: model.kept(),
+    keeps_a_closure: lambda model: model.kept(),
+    keeps_an_optimizer: lambda model: model.kept(),
+}
+
+
+@pytest.mark.parametrize("extra", FINDERS)
 @pytest.mark.parametrize("dtype", [None, torch.float64])
 def test_a_second_reference_sees_the_loaded_values(
-    find: Callable[[Any], Any], dtype: torch.dtype | None, request: pytest.FixtureRequest, tmp_path: Path
+    extra: Callable[[Any], None], dtype: torch.dtype | None, tmp_path: Path
 ):
     """Whoever holds a parameter besides its module holds the very one that was loaded, of whatever dtype."""
-    extra = {"list": keeps_a_list, "dict": keeps_a_dict, "closure": keeps_its_own}
-    kind = extra[request.node.callspec.id.rpartition("-")[2]]
-    model = saved(real_class(kind), tmp_path)
+    find = FINDERS[extra]
+    model = saved(real_class(extra), tmp_path)
     loaded = type(model).from_pretrained(tmp_path, dtype=dtype)
 
-    assert find(loaded) is (loaded.weight if kind is keeps_its_own else loaded.linear.weight)
+    assert find(loaded) is (loaded.weight if extra is keeps_its_own else loaded.linear.weight)
     assert torch.equal(find(loaded), find(model).to(dtype))
+
+
+def test_a_hidden_module_is_real(tmp_path: Path):
+    """A module that is kept out of the tree on purpose has the values that its constructor gave it."""
+    model = saved(real_class(hides_a_module), tmp_path)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        expected = real_class(hides_a_module)(BoxConfig()).hidden[0].weight
+        torch.manual_seed(5)
+        loaded = type(model).from_pretrained(tmp_path)
+
+    assert torch.equal(loaded.hidden[0].weight, expected)
+
+
+def test_what_a_constructor_throws_away_is_no_reason(tmp_path: Path):
+    """A part that was built and replaced, even one that refers to itself, does not make the build a real one."""
+
+    def extra(model: Any) -> None:
+        model.head = nn.Linear(4, 4)
+        model.head.itself = [model.head]
+        model.head = nn.Linear(4, 2)
+
+    model = saved(real_class(extra), tmp_path)
+    loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
+
+    assert (same(loaded, model), report.built_for_real) == (True, None)
+
+
+@pytest.mark.parametrize("extra", REASONS)
+def test_a_real_build_leaves_the_random_state(extra: Callable[[Any], None], tmp_path: Path):
+    """A load in which the file has everything cannot be seen in the random numbers that are drawn afterwards."""
+    model = saved(real_class(extra), tmp_path)
+    before = torch.get_rng_state()
+    type(model).from_pretrained(tmp_path)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("extra", [reads_a_parameter, keeps_a_list])
+def test_a_real_build_gives_missing_tensors_their_values(extra: Callable[[Any], None], tmp_path: Path):
+    """What the file lacks has the plain construction's values under the same seed, and two loads differ in them."""
+    model = saved(real_class(extra), tmp_path)
+    save_file({"linear.weight": torch.ones(4, 4)}, tmp_path / "model.safetensors")
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        plain = type(model)(BoxConfig())
+        torch.manual_seed(7)
+        one, two = (type(model).from_pretrained(tmp_path, allow_missing="linear.bias") for _ in range(2))
+
+    assert torch.equal(one.linear.bias, plain.linear.bias)
+    assert not torch.equal(one.linear.bias, two.linear.bias)
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float64])

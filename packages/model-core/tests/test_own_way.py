@@ -264,6 +264,27 @@ def test_an_override_may_accept_another_shape(tmp_path: Path):
     assert Model.from_pretrained(tmp_path).memory.seen.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_an_override_may_copy_by_itself(tmp_path: Path):
+    """Where a module copies into the parameter that it has, that parameter is real, and the report says so."""
+
+    class Copying(Body):
+        def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *_rest: Any) -> None:
+            with torch.no_grad():
+                self.scale.copy_(state[prefix + "scale"] * 2)
+
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            self.scale = nn.Parameter(torch.ones(2))
+
+    model = saved(Copying, tmp_path)
+    loaded, report = Copying.from_pretrained(tmp_path, output_loading_info=True)
+
+    assert torch.equal(loaded.scale, model.scale * 2)
+    assert torch.equal(loaded.linear.weight, model.linear.weight)
+    assert report.exact
+    assert report.built_for_real == "its own way of loading does not assign scale"
+
+
 def test_an_override_that_fails_is_an_error(tmp_path: Path):
     """What a module's own way of loading raises is the cause of a checkpoint error."""
 

@@ -176,7 +176,7 @@ def contexts_are_honoured(case: Case, evidence: Evidence) -> None:
     with case.folder() as folder:
         model = case.poisoned()
         model.save_pretrained(folder)
-        state = state_bits(model)
+        state = weights(model)
         with torch.device(case.device):
             loaded = case.model_class.from_pretrained(folder)
         _require_on_device(case, state, loaded, evidence, f"loaded inside of torch.device({case.device.type!r})")

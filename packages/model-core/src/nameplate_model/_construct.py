@@ -97,6 +97,11 @@ def build_skeleton(build: Callable[[], nn.Module]) -> Skeleton:
         if stray is None:
             return Skeleton(model)
         reason = stray
+    return build_for_real(build, reason)
+
+
+def build_for_real(build: Callable[[], nn.Module], reason: str) -> Skeleton:
+    """Build a model with initialised parameters, because of what *reason* says."""
     before = RandomState()
     return Skeleton(build(), reason.splitlines()[0][:200].rstrip(". "), before)
 
@@ -208,13 +213,12 @@ class _SkipWriters(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         writes, draws = _nature(func)
-        if getattr(_active, "build", None) is not self._build:  # a model that this constructor loads builds for real
-            pass
-        elif writes:
+        ours = getattr(_active, "build", None) is self._build  # and not a model that the constructor loads
+        if ours and writes:
             target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init passes it
             if isinstance(target, torch.Tensor) and target.is_meta:
                 return target
-        elif func is torch.empty and kwargs is not None and kwargs.get("device", 0) is None and _asked_by_torch():
+        elif ours and func is torch.empty and kwargs and kwargs.get("device", 0) is None and _asked_by_torch():
             return func(*args, **{**kwargs, "device": "meta"})
         self._build.drew |= draws
         return func(*args, **(kwargs or {}))

@@ -15,11 +15,11 @@ import torch
 from nameplate_config.record import RECORD_KEY, check_digest
 from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import sentences, shown
-from nameplate_model._layout import DIGESTS_KEY, DTYPES, LARGEST_HEADER, METADATA
+from nameplate_model._layout import DIGESTS_KEY, DTYPES, LARGEST_HEADER, METADATA, MOST_TENSORS
 from nameplate_model.errors import CorruptFileError
 
 LENGTH = struct.Struct("<Q")
-_BUDGET = Budget(keys=50_000, values=600_000, objects=50_002)
+_BUDGET = Budget(keys=MOST_TENSORS + 1, values=12 * MOST_TENSORS, objects=MOST_TENSORS + 2)
 _FIELDS = 3
 _INTEGERS = frozenset({int})
 KNOWN_DTYPES: Mapping[str, torch.dtype] = {

@@ -8,11 +8,11 @@ from nameplate_config import Source, SourceNotFoundError, UnsafePathError
 from nameplate_config.files import read_file
 from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import shown
+from nameplate_model._layout import LARGEST_INDEX, MOST_SHARDS, MOST_TENSORS
 from nameplate_model.errors import ShardError
 
-_LARGEST = 12 << 20
-_BUDGET = Budget(keys=200_000, values=400_000, objects=20_000)
-_MOST_SHARDS = 10_000
+_BUDGET = Budget(keys=2 * MOST_TENSORS, values=8 * MOST_TENSORS, objects=2 * MOST_SHARDS)
+"""What tensors and their ties, or their overlaps, take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ def read_index(source: Source, name: str) -> Index:
         ShardError: If it is no index, or too large to be one.
     """
     where = source.where(name)
-    data = read_file(source.path(name), limit=_LARGEST, too_large=ShardError)
+    data = read_file(source.path(name), limit=LARGEST_INDEX, too_large=ShardError)
     root = parse_object(data, where=where, error=ShardError, budget=_BUDGET)
     weight_map, metadata = root.get("weight_map"), root.get("metadata")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         message = f"{where}: 'weight_map' must be an object from tensor names to file names, found {shown(weight_map)}."
         raise ShardError(message)
     index = Index(where, weight_map, metadata if isinstance(metadata, dict) else {})
-    if len(index.shards) > _MOST_SHARDS:
-        message = f"{where} names {len(index.shards):,} files; at most {_MOST_SHARDS:,} are opened."
+    if len(index.shards) > MOST_SHARDS:
+        message = f"{where} names {len(index.shards):,} files; at most {MOST_SHARDS:,} are opened."
         raise ShardError(message)
     return index
 

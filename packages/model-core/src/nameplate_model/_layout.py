@@ -32,12 +32,15 @@ REPLACED_KEY = "nameplate.replaced"
 MOST_SHARDS = 10_000
 """How many files a checkpoint may have."""
 
-MOST_TENSORS = 100_000
+MOST_TENSORS = 50_000
 """How many tensors a checkpoint may have."""
 
 LARGEST_HEADER = 16 << 20
 """The longest header that is read, in bytes. The format allows 100 MB, which as JSON could take gigabytes of memory;
 that of 50,000 tensors has about ten."""
+
+LARGEST_INDEX = 12 << 20
+"""The largest index that is read, in bytes; that of 50,000 tensors has about five."""
 
 DIGEST_LENGTH = 32
 """How many hexadecimal digits a tensor's digest has: 16 bytes, half of a sha256."""

@@ -16,10 +16,8 @@ from nameplate_config import Source
 from nameplate_config.files import drafted_name, read_file
 from nameplate_config.record import CONFIG_NAME, WeightsPlace, choose_weights, identity_of
 from nameplate_config.strict_json import LARGEST_CONFIG
-from nameplate_model._layout import REPLACED_KEY, is_shard, may_be_shard
+from nameplate_model._layout import LARGEST_INDEX, REPLACED_KEY, is_shard, may_be_shard
 from nameplate_model.errors import CheckpointError
-
-_LARGEST_INDEX = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def _owned(index: Path | None, variant: str | None) -> frozenset[str]:
     if index is None:
         return frozenset()
     try:
-        root: Any = json.loads(read_file(index, limit=_LARGEST_INDEX, too_large=CheckpointError))
+        root: Any = json.loads(read_file(index, limit=LARGEST_INDEX, too_large=CheckpointError))
         names = [*root["weight_map"].values(), *root.get("metadata", {}).get(REPLACED_KEY, [])]
     except (CheckpointError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return frozenset()  # what cannot be read owns nothing

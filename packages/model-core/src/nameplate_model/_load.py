@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from nameplate_model._construct import Skeleton, build_skeleton, undeferred
+from nameplate_model._construct import Skeleton, build_for_real, build_skeleton, undeferred
 from nameplate_model._device_map import spread
 from nameplate_model._dispatch import dispatch
 from nameplate_model._files import Held, Stored
 from nameplate_model._names import Naming, renamed, with_body
-from nameplate_model._own_way import offer
+from nameplate_model._own_way import UnfilledError, offer
 from nameplate_model._placement import Placement
 from nameplate_model._policy import Policy, refusal
 from nameplate_model._reading import CPU, Want, fetch
@@ -118,7 +118,12 @@ def _fill(
     placement, tree = loading.placement, Tree(skeleton.model)
     groups = overlapping(every_slot(tree.modules))
     road = (PlainRoad if loads_plainly(tree) else _OwnRoad)(weights, placement)
-    verdict = road.judge(tree, in_place=skeleton.built_for_real is not None)
+    try:
+        verdict = road.judge(tree, in_place=skeleton.built_for_real is not None)
+    except UnfilledError as gap:
+        skeleton = build_for_real(build, f"its own way of loading does not assign {gap.keys[0]}")
+        tree = Tree(skeleton.model)
+        verdict = _OwnRoad(weights, placement).judge_real(tree, gap)
     names = weights.renamed.items()
     report = loading.policy.report(type(skeleton.model).__name__, loading.source, verdict, list(names))
     report = replace(report, built_for_real=skeleton.built_for_real)
@@ -236,6 +241,23 @@ class _OwnRoad:
     def judge(self, tree: Tree, *, in_place: bool) -> Verdict:
         """Offer everything to the model: what it thinks of its tensors shows only when it gets them."""
         return self._offer(tree, frozenset(), in_place=in_place)
+
+    def judge_real(self, tree: Tree, gap: UnfilledError) -> Verdict:
+        """Offer everything to a model that was built for real, so that modules may copy into what they have.
+
+        Raises:
+            UnfilledError: If one of the keys that had no value before still has the one of its construction.
+        """
+        before = {slot.key: slot.tensor.clone() for slot in tree.places if slot.key in gap.keys}
+        verdict = self._offer(tree, frozenset(), in_place=True)
+        for slot in slots(tree.model):
+            old, stored = before.get(slot.key), self.weights.tensors.get(slot.key)
+            if old is None or stored is None or discord("", old, slot.tensor) is not None:
+                continue
+            (found,) = fetch([self._want(slot.key, stored)], self.placement.memory)
+            if discord("", old, found.to(old.dtype)) is not None:
+                raise gap
+        return verdict
 
     def fill(self, tree: Tree, verdict: Verdict, *, in_place: bool) -> None:
         """Offer it again where the model was built anew since."""

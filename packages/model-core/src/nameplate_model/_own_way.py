@@ -5,16 +5,28 @@ calling it. Here is only what torch leaves out: a verdict on every key, ties, an
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from nameplate_model._report import Mismatch, Verdict
-from nameplate_model._state import Slot, adopt, difference, discord, refill, slots, twins_of
+from nameplate_model._state import Sized, Slot, adopt, difference, discord, refill, slots, twins_of
 from nameplate_model._weights import Weights
 from nameplate_model.errors import CheckpointError
+
+
+class UnfilledError(CheckpointError):
+    """A module's own way of loading left parameters without a value.
+
+    Attributes:
+        keys: Their keys.
+    """
+
+    def __init__(self, model: nn.Module, keys: Sequence[str]) -> None:
+        super().__init__(f"{type(model).__name__}'s own way of loading left {keys[0]!r} without a value.")
+        self.keys = keys
 
 
 def offer(model: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Weights, *, in_place: bool) -> Verdict:
@@ -28,11 +40,17 @@ def offer(model: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Weight
 
     Raises:
         CheckpointError: If the model refuses them for another reason than their shapes.
+        UnfilledError: If a parameter without memory is still that: a module may have copied values into it.
     """
     places = {slot.key: slot for slot in slots(model)}
     refused = _discords(places, tensors)
     state = _with_aliases(places, {key: tensors[key] for key in tensors if key not in refused}, weights)
-    fits = {key: difference(places[key].tensor, tensor) for key, tensor in state.items() if key in places}
+    stored = {id(tensor): weights.tensors[key] for key, tensor in tensors.items()}
+    fits = {
+        key: difference(places[key].tensor, stored.get(id(tensor), tensor))
+        for key, tensor in state.items()
+        if key in places
+    }
     try:
         answer = model.load_state_dict(of_this_version(model, state), strict=False, assign=True)
     except Exception as error:
@@ -44,7 +62,7 @@ def offer(model: nn.Module, tensors: Mapping[str, torch.Tensor], weights: Weight
             slot.put(slot.tensor)  # torch stops nowhere: it has assigned all that fits
         fitting = {key: tensor for key, tensor in tensors.items() if key not in differing}
         return _without(offer(model, fitting, weights, in_place=in_place), {**refused, **differing})
-    refused |= _silently_changed(model, places)
+    refused |= _silently_changed(model, places, stored)
     _settle(model, places, in_place=in_place)
     missing: list[str] = list(getattr(answer, "missing_keys", ()))  # an override may answer nothing
     unexpected = [key for key in getattr(answer, "unexpected_keys", ()) if key in tensors]
@@ -88,13 +106,19 @@ def _with_aliases(
     return state
 
 
-def _silently_changed(model: nn.Module, places: Mapping[str, Slot]) -> dict[str, Mismatch]:
-    """Return what torch assigns without a word although it is, say, integers in the place of floats."""
+def _silently_changed(model: nn.Module, places: Mapping[str, Slot], stored: Mapping[int, Sized]) -> dict[str, Mismatch]:
+    """Return what torch assigns without a word although it is, say, integers in the place of floats.
+
+    Args:
+        model: Has been given its tensors.
+        places: What it had before.
+        stored: What each tensor was in the file, before a cast, by its `id`.
+    """
     found: dict[str, Mismatch] = {}
     for slot in slots(model):
         old = places.get(slot.key)
         if old is not None and not is_lazy(old.tensor) and old.tensor.shape == slot.tensor.shape:
-            sides = difference(old.tensor, slot.tensor)
+            sides = difference(old.tensor, stored.get(id(slot.tensor), slot.tensor))
             found |= {} if sides is None else {slot.key: Mismatch(slot.key, *sides)}
     return found
 
@@ -118,8 +142,7 @@ def _settle(model: nn.Module, places: Mapping[str, Slot], *, in_place: bool) -> 
 def _refuse_gaps(model: nn.Module, missing: list[str]) -> None:
     left = [slot.key for slot in slots(model) if slot.tensor.is_meta and slot.key not in missing]
     if left:
-        message = f"{type(model).__name__}'s own way of loading left {left[0]!r} without a value."
-        raise CheckpointError(message)
+        raise UnfilledError(model, left)
 
 
 def _without(verdict: Verdict, refused: Mapping[str, Mismatch]) -> Verdict:

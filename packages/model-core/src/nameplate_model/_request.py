@@ -16,6 +16,7 @@ from nameplate_config import (
     Source,
     UnknownOptionError,
     argument_names,
+    config_from_values,
     open_source,
     read_config_values,
     split_options,
@@ -200,7 +201,13 @@ def _config(request: Request, source: Source) -> tuple[PreTrainedConfig, Sequenc
     if given is not None:
         return given, _saved_by(source)
     config_class = request.cls.config_class or PreTrainedConfig
-    config = cast("PreTrainedConfig", config_class.from_pretrained(source, **request.overrides))
+    variant = request.options["variant"]
+    if variant is None:
+        config = cast("PreTrainedConfig", config_class.from_pretrained(source, **request.overrides))
+    else:  # whose record may know better than the file that was left beside it
+        values, where = read_config_values(source, variant)
+        overrides = dict(request.overrides)
+        config, _ = config_from_values(config_class, values, where=where, overrides=overrides, source=source)
     return config, config.architectures
 
 
@@ -225,7 +232,10 @@ def _loading(request: Request, placement: Placement, saved_by: Sequence[str] | N
         ignore_mismatched_sizes=bool(options["ignore_mismatched_sizes"]),
         head_prefixes=cls.head_prefixes if foreign else (),
         body=cls.base_model_prefix if foreign else "",
-        ignored_missing=_declared(cls, "_keys_to_ignore_on_load_missing"),
+        ignored_missing=(
+            *_declared(cls, "_keys_to_ignore_on_load_missing"),
+            *_declared(cls, "_keys_to_ignore_on_save"),  # what a save leaves out, a load cannot want
+        ),
         ignored_unexpected=_declared(cls, "_keys_to_ignore_on_load_unexpected"),
     )
     naming = Naming(

@@ -59,7 +59,8 @@ def parse_size(size: int | str) -> int:
 def split(content: Stored, limit: int) -> list[dict[str, torch.Tensor]]:
     """Split tensors into shards of at most *limit* bytes, in the order that they have.
 
-    Tensors that overlap in memory stay together. What is larger than the limit has a shard of its own.
+    What is larger than the limit has a shard of its own. Tensors that overlap in memory are stored by value, each where
+    its turn comes.
 
     Raises:
         CheckpointError: If there would be more shards than a reader opens.
@@ -67,16 +68,16 @@ def split(content: Stored, limit: int) -> list[dict[str, torch.Tensor]]:
     shards: list[dict[str, torch.Tensor]] = []
     current: dict[str, torch.Tensor] = {}
     room = limit
-    for part in _inseparable(content):
-        size = sum(map(bytes_of, part.values()))
+    for name, tensor in content.tensors.items():
+        size = bytes_of(tensor)
         if size > limit:
-            shards.append(part)
+            shards.append({name: tensor})
             continue
         if size > room:
             shards.append(current)
             current = dict[str, torch.Tensor]()
             room = limit
-        current.update(part)
+        current[name] = tensor
         room -= size
     shards += [current] if current or not shards else []
     if len(shards) > MOST_SHARDS:
@@ -86,16 +87,6 @@ def split(content: Stored, limit: int) -> list[dict[str, torch.Tensor]]:
         )
         raise CheckpointError(message)
     return shards
-
-
-def _inseparable(content: Stored) -> Iterator[dict[str, torch.Tensor]]:
-    group_of = {name: group for group in content.groups for name in group}
-    done: set[str] = set()
-    for name in content.tensors:
-        if name not in done:
-            names = group_of.get(name, (name,))
-            done.update(names)
-            yield {each: content.tensors[each] for each in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,14 +132,22 @@ def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
     values are the same in any, but kernels could give another last bit.
     """
     old = slot.tensor
-    if not is_lazy(old) and not old.is_contiguous() and tensor.stride() != old.stride() and _is_dense(old):
-        tensor = torch.empty_strided(old.shape, old.stride(), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+    if not is_lazy(old) and old.dim() > 1 and tensor.stride() != old.stride():
+        tensor = _laid_out_as(old, tensor)
     if not isinstance(old, nn.Parameter):
         return tensor
     parameter = nn.Parameter(tensor, requires_grad=old.requires_grad)
     if old.__dict__:
         parameter.__dict__.update(old.__dict__)
     return parameter
+
+
+def _laid_out_as(old: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    if old.is_contiguous() and tensor.is_contiguous():  # both lie the same, but axes of size 1 tell kernels otherwise
+        return tensor.as_strided(old.shape, old.stride())
+    if not _is_dense(old):
+        return tensor
+    return torch.empty_strided(old.shape, old.stride(), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
