@@ -5,7 +5,7 @@ root cause stands. Works without pytest; the command line and the pytest plugin 
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -53,10 +53,12 @@ class Runner:
     Attributes:
         profile: The name of the profile, which decides how many examples are drawn.
         seed: Decides which examples are drawn; None draws the same ones every time.
+        closer: Other profiles for some laws, by id: which to look at more closely, or less.
     """
 
     profile: str = "dev"
     seed: int | None = None
+    closer: Mapping[str, str] = field(default_factory=dict)
     _results: dict[tuple[int, str, str], Result] = field(default_factory=dict, repr=False)
 
     def judge(self, cell: Cell) -> Result:
@@ -110,13 +112,15 @@ class Runner:
             for head in heads:
                 trial.example(head, simplest_kwargs(architecture), 0)
             return
-        self._search(trial.example, heads, config_kwargs(architecture, exotic=law.level == CONFIG_LEVEL))
+        examples = PROFILES[self.closer.get(law.id, self.profile)]
+        drawn = config_kwargs(architecture, exotic=law.level == CONFIG_LEVEL)
+        self._search(trial.example, st.tuples(st.sampled_from(heads), drawn, st.integers(0, 3)), examples)
 
     def _search(
-        self, example: Callable[[str, Kwargs, int], None], heads: Sequence[str], drawn: st.SearchStrategy[Kwargs]
+        self, example: Callable[[str, Kwargs, int], None], drawn: st.SearchStrategy[tuple[str, Kwargs, int]], most: int
     ) -> None:
         @settings(
-            max_examples=PROFILES[self.profile],
+            max_examples=most,
             database=None,
             deadline=None,
             derandomize=self.seed is None,
@@ -125,9 +129,9 @@ class Runner:
             print_blob=False,
             suppress_health_check=list(HealthCheck),
         )
-        @given(st.sampled_from(heads), drawn, st.integers(0, 3))
-        def search(head: str, kwargs: Kwargs, seed: int) -> None:
-            example(head, kwargs, seed)
+        @given(drawn)
+        def search(case: tuple[str, Kwargs, int]) -> None:
+            example(*case)
 
         (search if self.seed is None else hypothesis.seed(self.seed)(search))()
 
@@ -214,6 +218,7 @@ def check(
     profile: str = "dev",
     seed: int | None = None,
     laws: Iterable[str] = (),
+    closer: Mapping[str, str] | None = None,
     progress: Callable[[Cell], None] = lambda _: None,
 ) -> Report:
     """Judge architectures and return everything that was found.
@@ -224,12 +229,13 @@ def check(
         profile: A key of `PROFILES`.
         seed: Decides which examples are drawn; None draws the same ones every time.
         laws: Ids; every law if there are none.
+        closer: Other profiles for some laws, by id.
         progress: Called with each cell before it is judged.
 
     Raises:
         ConformanceError: If a law does not exist.
     """
-    runner = Runner(profile=profile, seed=seed)
+    runner = Runner(profile=profile, seed=seed, closer=closer or {})
     results: list[Result] = []
     for cell in cells(architectures, devices, laws):
         progress(cell)

@@ -34,10 +34,16 @@ def judge_reference(profile: str = "dev") -> Verdict:
     return Verdict(None, report.roots(), tuple(result.message for result in report.results if result.message))
 
 
-def judge_mutant(mutant: Mutant, profile: str = "dev") -> Verdict:
-    """Judge one mutant by every law."""
+def judge_mutant(mutant: Mutant, profile: str = "dev", others: str = "smoke") -> Verdict:
+    """Judge one mutant by every law.
+
+    Args:
+        mutant: The mutant.
+        profile: How closely its own law looks.
+        others: How closely the others look, which should find nothing; most of the time goes there.
+    """
     with mutant.sabotage():
-        report = check(mutant.breed(), profile=profile)
+        report = check(mutant.breed(), profile=others, closer={mutant.breaks: profile})
     roots = report.roots()
     return Verdict(mutant, roots, tuple(f"{r.law}: {r.message}" for r in report.results if r.law in roots))
 

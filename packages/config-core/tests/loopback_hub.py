@@ -73,6 +73,7 @@ class LoopbackHub:
     Attributes:
         repositories: Every repository by its id.
         requests: Method and path of each request, in order.
+        sent: How many bytes of files and answers were sent.
         broken: While true, every request fails as if the Hub were down.
         unseen: The ids of repositories that exist, but not for whoever asks.
         large: The large files that were uploaded, by the SHA-256 of their content.
@@ -82,6 +83,7 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
+        self.sent = 0
         self.broken = False
         self.unseen: set[str] = set()
         self.large: dict[str, bytes] = {}
@@ -107,6 +109,7 @@ class LoopbackHub:
         """Forget every repository and request."""
         self.repositories.clear()
         self.requests.clear()
+        self.sent = 0
         self.broken = False
         self.unseen.clear()
         self.large.clear()
@@ -372,6 +375,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.hub.sent += len(body)
             self.wfile.write(body)
 
 

@@ -1,7 +1,7 @@
 """Spreading a model over several devices: what a `device_map` argument means, and the one made for ``"auto"``."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from nameplate_config import UnknownOptionError
 from nameplate_config.wording import did_you_mean, sentences, shown
 from nameplate_model._placement import DeviceMap, Placement, to_device
-from nameplate_model._state import every_slot, modules_of
+from nameplate_model._state import every_slot, modules_of, slots, twins_of
 
 AUTO = "auto"
 
@@ -69,7 +69,11 @@ def spread(model: nn.Module, placement: Placement) -> Placement:
     for device, free in room.items():
         if device.type != "cpu" and whole <= free:
             return replace(placement, device=device, device_map={})
-    device_map = pack(_blocks(model, placement), room)
+    device_map = dict(pack(_blocks(model, placement), room))
+    for keys in twins_of(slots(model)).values():
+        tied = [owner for owner in (_owner(key, device_map) for key in keys) if owner]
+        if tied:
+            device_map |= dict.fromkeys(tied, device_map[tied[0]])
     return replace(placement, device=torch.device("cpu"), device_map=device_map)
 
 
@@ -111,14 +115,20 @@ def _free_memory() -> dict[torch.device, int]:
 
 def _blocks(model: nn.Module, placement: Placement) -> dict[str, int]:
     """Return the size in bytes of each module that must not be split, by path, in the order of the model."""
-    sizes = _sizes(model, placement)
-    paths = list(_whole(model, ""))
-    found = dict.fromkeys(paths, 0)
-    for key, size in sizes.items():
-        owner = max((path for path in paths if key.startswith(f"{path}.")), key=len, default=None)
-        if owner is not None:
+    found = dict.fromkeys(_whole(model, ""), 0)
+    for key, size in _sizes(model, placement).items():
+        owner = _owner(key, found)
+        if owner:
             found[owner] += size
     return found
+
+
+def _owner(key: str, blocks: Collection[str]) -> str:
+    """Return the block that a tensor belongs to, or nothing."""
+    path = key.rpartition(".")[0]
+    while path and path not in blocks:
+        path = path.rpartition(".")[0]
+    return path
 
 
 def _whole(module: nn.Module, path: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nameplate_model._construct import Skeleton, build_for_real, build_skeleton, undeferred
-from nameplate_model._device_map import spread
+from nameplate_model._device_map import check_paths, spread
 from nameplate_model._dispatch import dispatch
 from nameplate_model._files import Held, Stored
 from nameplate_model._names import Naming, renamed, with_body
@@ -108,8 +108,15 @@ def fitting(weights: Weights, model: nn.Module, loading: Loading, *, plan: bool)
 
 
 def placed_on(model: nn.Module, loading: Loading) -> Placement:
-    """Return where the tensors of a model go, now that there is one to be spread over devices."""
-    return spread(model, loading.placement) if loading.spread else loading.placement
+    """Return where the tensors of a model go, now that there is one to be spread over devices.
+
+    Raises:
+        UnknownOptionError: If the device map names a module that the model does not have.
+    """
+    if loading.spread:
+        return spread(model, loading.placement)
+    check_paths(model, loading.placement.device_map)
+    return loading.placement
 
 
 def _fill(
@@ -179,8 +186,8 @@ class PlainRoad:
                 missing.append(slot.key)
                 continue
             problem = difference(slot.tensor, tensors[name])
-            if problem is None and values and slot.key != name and slot.key in tensors:
-                problem = discord(name, *self._values(name, slot.key))
+            if problem is None and slot.key != name and slot.key in tensors:
+                problem = self._discord(name, slot.key, values=values)
             if problem is None:
                 loaded.append(slot.key)
             else:
@@ -216,9 +223,14 @@ class PlainRoad:
             wanted.setdefault((name, *want[1:]), (want, []))[1].append(slot)
         return list(wanted.values())
 
-    def _values(self, *names: str) -> list[torch.Tensor]:
-        stored = (self.weights.tensors[name] for name in names)
-        return fetch([Want(each, CPU, each.dtype) for each in stored], self.placement.memory)
+    def _discord(self, name: str, other: str, *, values: bool) -> tuple[str, str] | None:
+        """Return both sides in words if the file has two values for one tensor; of equal shapes if it may be read."""
+        stored = [self.weights.tensors[each] for each in (name, other)]
+        if (stored[0].dtype, stored[0].shape) != (stored[1].dtype, stored[1].shape):
+            return discord(name, *(torch.empty(each.shape, dtype=each.dtype, device="meta") for each in stored))
+        if not values:
+            return None
+        return discord(name, *fetch([Want(each, CPU, each.dtype) for each in stored], self.placement.memory))
 
 
 def _settle_all(places: list[Slot], tensor: torch.Tensor, settle: Callable[[Slot, torch.Tensor], torch.Tensor]) -> None:

@@ -109,7 +109,7 @@ def renamed(weights: Weights, naming: Naming, memory: Memory | None) -> Weights:
         CheckpointError: If two tensors would get the same name, or the file is newer than the class.
     """
     if naming.key_mapping:
-        weights = weights.with_names(partial(_mapped, _compiled(naming.key_mapping)))
+        weights = _by_mapping(weights, naming.key_mapping)
     if weights.version > naming.version:
         message = (
             f"{weights.where} has version {weights.version} of its names, and the class knows {naming.version}. "
@@ -138,10 +138,11 @@ def with_body(weights: Weights, keys: Collection[str], body: str) -> Weights:
     return weights
 
 
-def _compiled(key_mapping: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+def _by_mapping(weights: Weights, key_mapping: Mapping[str, str]) -> Weights:
     try:
-        return [(re.compile(pattern), new) for pattern, new in key_mapping.items()]
-    except (re.error, TypeError) as error:
+        patterns = [(re.compile(pattern), new) for pattern, new in key_mapping.items()]
+        return weights.with_names(partial(_mapped, patterns))
+    except (re.error, TypeError, IndexError) as error:  # of a pattern, or of what replaces it
         message = f"key_mapping must map regular expressions to texts, found {shown(key_mapping)}: {error}."
         raise UnknownOptionError(message) from error
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -69,6 +69,9 @@ def plan(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
     report = loading.policy.report(
         type(skeleton.model).__name__, loading.source, verdict, list(weights.renamed.items())
     )
+    report = replace(report, built_for_real=skeleton.built_for_real)
+    if skeleton.before is not None:
+        skeleton.before.put_back()
     return LoadPlan(
         report=report,
         allowed=not loading.policy.refuses(report),
@@ -83,10 +86,14 @@ def _amounts(model: nn.Module, weights: Weights, loading: Loading, loaded: set[s
     placement = placed_on(model, loading)
     stored: dict[str, Stored | Held] = {}
     memory: Counter[str] = Counter()
+    seen: set[int] = set()
     for slot in slots(model):
+        if id(slot.tensor) in seen:  # tied, and the file may have it under several names
+            continue
         name = weights.tied.get(slot.key, slot.key) if slot.key not in weights else slot.key
         if slot.key not in loaded or name in stored or name not in weights:
             continue
+        seen.add(id(slot.tensor))
         each = stored[name] = weights.tensors[name]
         count = each.nbytes // each.dtype.itemsize
         memory[str(placement.device_of(slot.key))] += count * placement.dtype_of(slot.key, each.dtype).itemsize
