@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nameplate_config import ConfigError, PreTrainedConfig, UnknownOptionError
-from nameplate_model import PreTrainedModel
+from nameplate_config import ConfigError, NameplateError, PreTrainedConfig, SourceNotFoundError, UnknownOptionError
+from nameplate_model import MismatchError, PreTrainedModel
 
 
 class NetConfig(PreTrainedConfig):
@@ -144,3 +144,157 @@ def test_a_config_and_a_field_exclude_each_other(tmp_path: Path):
     saved(Body, tmp_path)
     with pytest.raises(UnknownOptionError, match=r"^'width' is a field of the config that is given; change it there\."):
         Body.from_pretrained(tmp_path, config=NetConfig(), width=4)
+
+
+# ---- tensors that are there already
+
+
+def test_tensors_can_be_given(tmp_path: Path):
+    """Without a source, but with a config and a state dict, the model has those tensors, and no file is needed."""
+    model = saved(Classifier, tmp_path)
+    config = NetConfig()
+    loaded = Classifier.from_pretrained(None, config=config, state_dict=model.state_dict())
+
+    assert same(loaded, model)
+    assert loaded.config is config
+    assert str(loaded.load_report) == "all 9 tensors of Classifier were loaded from the state_dict that was given."
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("hook", [False, True])
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_given_tensors_are_copied(*, kept: bool, hook: bool, dtype: torch.dtype | None):
+    """The model never shares memory with what was given, parameters included, cast or not, whichever way it loads."""
+
+    class Given(Body):
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            if kept:
+                self.kept = [self.linear.weight]
+            if hook:
+                self.register_load_state_dict_post_hook(lambda _module, _keys: None)
+
+    state = Body(NetConfig()).state_dict(keep_vars=True)
+    before = {name: tensor.detach().clone() for name, tensor in state.items()}
+    loaded = Given.from_pretrained(None, config=NetConfig(), state_dict=state, dtype=dtype)
+    with torch.no_grad():
+        for tensor in loaded.state_dict().values():
+            tensor.fill_(7)
+
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
+
+
+def test_given_tensors_are_judged_like_a_files():
+    """What is missing, on top or of another shape is one error; it calls the given tensors by what they are."""
+    state = {**Body(NetConfig()).state_dict(), "tail": torch.ones(1)}
+    del state["norm.bias"]
+    with pytest.raises(MismatchError) as caught:
+        Body.from_pretrained(None, config=NetConfig(), state_dict=state)
+
+    assert str(caught.value) == (
+        "the state_dict that was given does not fit Body; no model is returned.\n"
+        "  missing from the file: norm.bias\n"
+        "  in the file only: tail\n"
+        "  'tail' in the file may be 'norm.bias'.\n"
+        "  6 tensors fit.\n"
+        "  If this is meant, pass allow_missing=[…] and allow_unexpected=[…]."
+    ).replace("  'tail' in the file may be 'norm.bias'.\n", "")
+
+
+def test_given_tensors_may_be_tied():
+    """One tensor under two names is one parameter; two equal tensors for a tie of the class are one as well."""
+
+    class Tied(PreTrainedModel):
+        config_class = NetConfig
+
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            self.one, self.two = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+            if config.classes == 3:
+                self.two.weight = self.one.weight
+
+    weight = torch.rand(4, 4)
+    for config, two in ((NetConfig(), weight), (NetConfig(), weight.clone()), (NetConfig(classes=4), weight)):
+        state = {"one.weight": weight, "two.weight": two}
+        loaded = Tied.from_pretrained(None, config=config, state_dict=state)
+
+        assert loaded.one.weight is loaded.two.weight
+        assert torch.equal(loaded.one.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ({"linear.bias": [1, 2]}, "the state_dict that was given holds [1, 2] under 'linear.bias', not a tensor."),
+        ({3: torch.ones(1)}, "the state_dict that was given has the name 3, which is no text."),
+        ([torch.ones(1)], "state_dict must map names to tensors, found "),
+    ],
+    ids=["no tensor", "no text", "no mapping"],
+)
+def test_what_is_given_must_be_tensors_by_name(state: Any, text: str):
+    """Anything else is an error that shows what was found."""
+    with pytest.raises(NameplateError) as caught:
+        Body.from_pretrained(None, config=NetConfig(), state_dict=state)
+
+    assert str(caught.value).startswith(text)
+
+
+def test_a_source_or_tensors_are_needed(tmp_path: Path):
+    """Neither, both, or tensors without a config is an error that says what goes together."""
+    state = saved(Body, tmp_path).state_dict()
+    needs = "Body.from_pretrained needs a source, or None together with config= and state_dict=."
+    both = "state_dict is given as well as a source; give None as the source if the tensors are there already."
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (None, {}, needs),
+        (None, {"config": NetConfig()}, needs),
+        (None, {"state_dict": state}, needs),
+        (tmp_path, {"state_dict": state}, both),
+    ]
+    for source, options, text in wrong:
+        with pytest.raises(UnknownOptionError) as caught:
+            Body.from_pretrained(source, **options)
+
+        assert str(caught.value) == text
+
+
+# ---- where the files are
+
+
+def test_a_subfolder_is_a_checkpoint(tmp_path: Path):
+    """With *subfolder* config and weights are those below the folder."""
+    saved(Body, tmp_path, width=6)
+    model = saved(Body, tmp_path / "inner")
+
+    assert same(Body.from_pretrained(tmp_path, subfolder="inner"), model)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": 1}], ids=["single", "sharded"])
+def test_a_variant_has_weights_of_its_own(options: dict[str, Any], tmp_path: Path):
+    """With *variant* the weights are those that were saved under it, and without it the others."""
+    plain, other = saved(Body, tmp_path), Body(NetConfig())
+    other.save_pretrained(tmp_path, variant="fp16", **options)
+
+    assert same(Body.from_pretrained(tmp_path, variant="fp16"), other)
+    assert same(Body.from_pretrained(tmp_path), plain)
+
+
+def test_a_variant_that_is_absent_is_an_error(tmp_path: Path):
+    """The plain weights are not taken for a variant; the error says what was looked for."""
+    saved(Body, tmp_path)
+    with pytest.raises(SourceNotFoundError) as caught:
+        Body.from_pretrained(tmp_path, variant="fp16")
+
+    assert str(caught.value) == (
+        f"'{tmp_path}' holds no weights: looked for model.fp16.safetensors and model.safetensors.index.fp16.json.\n"
+        "  The folder holds: config.json, model.safetensors."
+    )
+
+
+def test_safetensors_are_the_default(tmp_path: Path):
+    """With `use_safetensors` true or left out a pickle beside the weights is not looked at; with false only it is."""
+    model, other = saved(Body, tmp_path), Body(NetConfig())
+    torch.save(other.state_dict(), tmp_path / "pytorch_model.bin")
+
+    assert same(Body.from_pretrained(tmp_path), model)
+    assert same(Body.from_pretrained(tmp_path, use_safetensors=True), model)
+    assert same(Body.from_pretrained(tmp_path, use_safetensors=False), other)

@@ -1,6 +1,8 @@
 """Checkpoints in several files."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nameplate_config import PreTrainedConfig
-from nameplate_model import MismatchError, PreTrainedModel
+from nameplate_model import CheckpointError, CorruptFileError, MismatchError, PreTrainedModel
 
 
 class NetConfig(PreTrainedConfig):
@@ -133,3 +135,113 @@ def test_errors_about_shards_name_the_index(tmp_path: Path):
     shard_by_hand(without("linear.bias")(model.state_dict()), tmp_path)
 
     assert str(refusal(tmp_path)).startswith(f"{tmp_path / 'model.safetensors.index.json'} does not fit Body;")
+
+
+# ---- more files than are kept open
+
+
+class Layers(PreTrainedModel):
+    """As many layers as the config has classes."""
+
+    config_class = NetConfig
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__(config)
+        self.layers = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.classes))
+
+
+@pytest.mark.parametrize("memory", ["mmap", "copy"])
+@pytest.mark.parametrize("theirs", [False, True])
+def test_more_files_than_are_kept_open_are_read(memory: str, *, theirs: bool, tmp_path: Path):
+    """Two hundred shards, ours or another library's, come back whole."""
+    model = saved(Layers, tmp_path, classes=100)
+    if theirs:
+        (tmp_path / "model.safetensors").unlink()
+        shard_by_hand(model.state_dict(), tmp_path)
+    else:
+        model.save_pretrained(tmp_path, max_shard_size=1)
+    loaded = Layers.from_pretrained(tmp_path, memory=memory)
+
+    assert len(list(tmp_path.glob("*.safetensors"))) == 200
+    assert same(loaded, model)
+    assert loaded.load_report.exact
+
+
+LIMITED = """
+import resource, sys
+import torch
+from torch import nn
+from nameplate_config import PreTrainedConfig
+from nameplate_model import PreTrainedModel
+
+class LayersConfig(PreTrainedConfig):
+    model_type = "net"
+    classes: int = 1
+
+class Layers(PreTrainedModel):
+    def __init__(self, config: LayersConfig) -> None:
+        super().__init__(config)
+        self.layers = nn.ModuleList(nn.Linear(150, 150, bias=False) for _ in range(config.classes))
+
+model = Layers(LayersConfig(classes=150))
+model.save_pretrained(sys.argv[1], max_shard_size=1)
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+loads = [Layers.from_pretrained(sys.argv[1]) for _ in range(3)]
+state = model.state_dict()
+print(all(torch.equal(t, state[name]) for each in loads for name, t in each.state_dict().items()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are those of POSIX")
+def test_a_process_may_have_fewer_descriptors_than_files(tmp_path: Path):
+    """Where the system lets a process open 128 files, a checkpoint of 150 is loaded all the same, three times."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("memory", ["mmap", "copy"])
+@pytest.mark.parametrize("number", [0, 70])
+def test_a_file_that_is_replaced_meanwhile_is_noticed(memory: str, number: int, tmp_path: Path):
+    """A shard that is another file when its tensors are wanted than when its header was read is an error."""
+    model = saved(Layers, tmp_path, classes=80)
+    (tmp_path / "model.safetensors").unlink()
+    shard_by_hand(model.state_dict(), tmp_path)
+    path = tmp_path / f"part-{number}.safetensors"
+
+    class Replacing(Layers):
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            key = list(model.state_dict())[number]
+            save_file({key: model.state_dict()[key] + 1}, tmp_path / "new")
+            (tmp_path / "new").replace(path)
+
+    with pytest.raises(CorruptFileError) as caught:
+        Replacing.from_pretrained(tmp_path, memory=memory)
+
+    assert str(caught.value) == f"'{path}' was replaced while it was being loaded. Load it again."
+
+
+def test_a_single_file_that_is_replaced_meanwhile_is_read_to_the_end(tmp_path: Path):
+    """A file that is kept open is the one that it was: the load gives the old checkpoint, whole."""
+    model = saved(Body, tmp_path)
+
+    class Replacing(Body):
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            Body(NetConfig()).save_pretrained(tmp_path)
+
+    assert same(Replacing.from_pretrained(tmp_path), model)
+
+
+def test_a_shard_of_another_save_is_refused(tmp_path: Path):
+    """A shard of ours must be, digest and all, the one that its index was saved with."""
+    saved(Body, tmp_path / "one").save_pretrained(tmp_path / "one", max_shard_size=1)
+    saved(Body, tmp_path / "two").save_pretrained(tmp_path / "two", max_shard_size=1)
+    ours, theirs = (min((tmp_path / name).glob("*.safetensors")) for name in ("one", "two"))
+    ours.write_bytes(theirs.read_bytes())
+    with pytest.raises(CheckpointError) as caught:
+        Body.from_pretrained(tmp_path / "one")
+
+    assert str(ours) in str(caught.value)

@@ -4,21 +4,20 @@ Also `Held`, a tensor that comes from memory instead, so that a loader need not 
 """
 
 import hashlib
-import mmap
 import os
-import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
 from nameplate_config.files import open_regular
 from nameplate_model._header import LENGTH, Entry, Header, corrupt, header_length, parse_header
 from nameplate_model._mounts import lies_behind_network
+from nameplate_model._pages import map_pages
 from nameplate_model.errors import CheckpointError, CorruptFileError
 
 _FIRST_READ = 64 << 10
@@ -26,8 +25,6 @@ _FIRST_READ = 64 << 10
 
 _PIECE = 1 << 20
 """Bytes that are read at once to be hashed: a mapping would end the process where the file has become shorter."""
-
-_MAPPING = {"trackfd": False} if sys.version_info >= (3, 13) else {}  # else each mapping keeps a descriptor
 
 
 class Stored(NamedTuple):
@@ -133,11 +130,11 @@ class WeightFile:
             return lies_behind_network(descriptor)
 
     @cached_property
-    def pages(self) -> mmap.mmap:
+    def pages(self) -> Any:
         """The mapped file: private, so that what is written to it is nobody else's."""
         with self._opened() as descriptor:
             try:
-                return mmap.mmap(descriptor, self.size, access=mmap.ACCESS_COPY, **_MAPPING)  # type: ignore[call-overload]
+                return map_pages(descriptor, self.size)
             except OSError as error:
                 message = f"{self.where} cannot be mapped: {error.strerror}. Pass memory='copy' to read it instead."
                 raise CheckpointError(message) from error

@@ -157,6 +157,9 @@ def _refuse_contradictions(cls: ModelClass, source: object, options: Mapping[str
     if not any(options["use_safetensors"] is each for each in (None, True, False)):
         message = f"use_safetensors must be None, True or False, found {shown(options['use_safetensors'])}."
         raise UnknownOptionError(message)
+    if given and not isinstance(options["state_dict"], Mapping):
+        message = f"state_dict must map names to tensors, found {shown(options['state_dict'])}."
+        raise UnknownOptionError(message)
     if not isinstance(options["key_mapping"], Mapping):
         message = f"key_mapping must map regular expressions to texts, found {shown(options['key_mapping'])}."
         raise UnknownOptionError(message)

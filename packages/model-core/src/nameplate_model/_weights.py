@@ -170,12 +170,15 @@ def held_weights(tensors: Mapping[str, Any], where: str, *, lent: bool = False) 
     """Return tensors in memory as the weights of a checkpoint; those that are one object are tied.
 
     Raises:
-        CheckpointError: If a value is no tensor.
+        CheckpointError: If a name is no text, or a value no tensor.
     """
     found: dict[str, Held] = {}
     tied: dict[str, str] = {}
     first: dict[int, str] = {}
     for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            message = f"{where} has the name {shown(name)}, which is no text."
+            raise CheckpointError(message)
         if not isinstance(tensor, torch.Tensor):
             message = f"{where} holds {shown(tensor)} under {shown(name)}, not a tensor."
             raise CheckpointError(message)
