@@ -1,5 +1,6 @@
 """How tensors get into memory: mapped, copied, or whichever suits the file; the bits are the same each way."""
 
+import gc
 import json
 import os
 import struct
@@ -232,6 +233,30 @@ def test_the_way_into_memory_must_be_one(memory: Any, tmp_path: Path):
         Net.from_pretrained(tmp_path, memory=memory)
 
     assert str(caught.value) == f"memory must be 'auto', 'mmap' or 'copy', found {memory!r}."
+
+
+def mappings(path: Path) -> int:
+    """Return how many times this process has mapped a file."""
+    return sum(line.endswith(f" {path}") for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+@linux
+def test_what_nobody_needs_is_unmapped(tmp_path: Path):
+    """A file is mapped once for a model, as long as any tensor of it lives, and keeps no descriptor."""
+    saved(tmp_path, WIDE)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    loaded = Net.from_pretrained(tmp_path)
+    weight = loaded.linear.weight.detach()
+    after_load = mappings(tmp_path / WEIGHTS), len(list(Path("/proc/self/fd").iterdir()))
+    del loaded
+    gc.collect()
+    after_model = mappings(tmp_path / WEIGHTS)
+    total = weight.sum()
+    del weight
+
+    assert after_load == (1, open_before)
+    assert (after_model, mappings(tmp_path / WEIGHTS)) == (1, 0)
+    assert total > 0
 
 
 # ---- file systems behind a network

@@ -1,6 +1,7 @@
 """Tensors that overlap in memory overlap again after a load, as the class wove them or as only the instance did."""
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nameplate_config import PreTrainedConfig
+from nameplate_config.record import seal
 from nameplate_model import CorruptFileError, PreTrainedModel
 
 WEIGHTS = "model.safetensors"
@@ -301,11 +303,15 @@ GARBAGE = {
 def test_overlaps_that_are_garbage(text: str, tmp_path: Path):
     """Metadata about overlaps that cannot be is an error, and no memory is taken by its word."""
     Plain(NetConfig()).save_pretrained(tmp_path)
-    state = {name: tensor.clone() for name, tensor in Plain(NetConfig()).state_dict().items()}
-    weight_map = dict.fromkeys(state, "part.safetensors")
-    (tmp_path / WEIGHTS).unlink()
-    save_file(state, tmp_path / "part.safetensors")
-    index = {"metadata": {"nameplate.views": text}, "weight_map": weight_map}
-    (tmp_path / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
-    with pytest.raises(CorruptFileError):
+    data = (tmp_path / WEIGHTS).read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    hashes = header["__metadata__"]["nameplate"].split(" ")
+    header["__metadata__"]["nameplate"] = " ".join([*hashes[:2], "0" * 64])
+    header["__metadata__"]["nameplate.views"] = text
+    table = json.dumps(header, separators=(",", ":")).encode()
+    (tmp_path / WEIGHTS).write_bytes(seal(struct.pack("<Q", len(table)) + table)[0] + data[8 + length :])
+    with pytest.raises(CorruptFileError) as caught:
         Plain.from_pretrained(tmp_path)
+
+    assert "what it records of overlapping tensors cannot be: " in str(caught.value)

@@ -43,7 +43,7 @@ def checkpoint_of(
     state = _without_ignored(model, model.state_dict() if state_dict is None else state_dict)
     version = getattr(model, "state_dict_version", 1)
     texts = {} if version == 1 else {VERSION_KEY: str(version)}
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
     return Checkpoint(state, ours.to_json_string(), limit, variant, parameters, texts)
 
 

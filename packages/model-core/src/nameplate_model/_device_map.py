@@ -46,7 +46,7 @@ def check_paths(model: nn.Module, device_map: DeviceMap) -> None:
     Raises:
         UnknownOptionError: If a path is that of no module.
     """
-    paths = [prefix.removesuffix(".") for prefix, _ in modules_of(model)]
+    paths = [path for path, _ in model.named_modules(remove_duplicate=False)]
     for path in device_map:
         if path not in paths:
             message = sentences(

@@ -31,8 +31,8 @@ def map_pages(descriptor: int, size: int) -> Any:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     buffer = (ctypes.c_char * size).from_address(address)
-    # Not when the process ends: whoever still runs then may still read.
-    weakref.finalize(buffer, libc.munmap, address, size).atexit = False
+    unmapping: Any = weakref.finalize(buffer, libc.munmap, address, size)
+    unmapping.atexit = False  # whoever still runs when the process ends may still read
     return buffer
 
 
