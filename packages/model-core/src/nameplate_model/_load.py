@@ -218,8 +218,10 @@ class PlainRoad:
             name = slot.key if shared is None and slot.key in tensors else _name_in(self.weights, slot, twins)
             assert name is not None
             stored = tensors[name]
-            device = CPU if plain else placement.device_of(slot.key)
-            want = Want(stored, device, stored.dtype if plain else placement.dtype_of(slot.key, stored.dtype))
+            want = Want(stored, CPU, stored.dtype)
+            if not plain:  # one tensor under several names goes where the first of them does, and is kept wide by any
+                keys = shared or (slot.key,)
+                want = Want(stored, placement.device_of(keys[0]), placement.dtype_of_any(keys, stored.dtype))
             wanted.setdefault((name, *want[1:]), (want, []))[1].append(slot)
         return list(wanted.values())
 
@@ -295,12 +297,13 @@ def _name_in(weights: Weights, slot: Slot, twins: dict[int, list[str]]) -> str |
 
 def _place_rest(modules: list[tuple[str, nn.Module]], placement: Placement) -> None:
     """Move what no file holds: buffers that the constructor computed, and values of missing keys."""
-    placed: dict[int, torch.Tensor] = {}
+    places: dict[int, list[Slot]] = {}
     for slot in every_slot(modules):
-        new = placed.get(id(slot.tensor))
-        if new is None:
-            moved = placement.place(slot.key, slot.tensor)
-            new = slot.tensor if moved is slot.tensor else adopt(slot, moved)
-            placed[id(slot.tensor)] = new
-        if new is not slot.tensor:
-            slot.put(new)
+        places.setdefault(id(slot.tensor), []).append(slot)
+    for same in places.values():
+        tensor = same[0].tensor
+        moved = placement.place([slot.key for slot in same], tensor)
+        if moved is not tensor:
+            new = adopt(same[0], moved)
+            for slot in same:
+                slot.put(new)

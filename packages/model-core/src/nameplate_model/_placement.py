@@ -58,9 +58,14 @@ class Placement:
             return dtype
         return torch.float32 if any(_names(pattern, key) for pattern in self.keep_in_fp32) else self.dtype
 
-    def place(self, key: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of the model where it belongs; the same object if nothing changes."""
-        return tensor.to(self.device_of(key), self.dtype_of(key, tensor.dtype))
+    def dtype_of_any(self, keys: Sequence[str], dtype: torch.dtype) -> torch.dtype:
+        """Return what a tensor with several names is cast to: float32 if one of them is to stay so."""
+        found = {self.dtype_of(key, dtype) for key in keys}
+        return torch.float32 if len(found) > 1 else found.pop()
+
+    def place(self, keys: Sequence[str], tensor: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of the model, with all of its keys, where it belongs; the same object if nothing changes."""
+        return tensor.to(self.device_of(keys[0]), self.dtype_of_any(keys, tensor.dtype))
 
 
 def _names(pattern: str, key: str) -> bool:

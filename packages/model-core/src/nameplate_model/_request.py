@@ -4,7 +4,7 @@ Also the opening itself: config and weights of one and the same save, whoever sa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -134,7 +134,8 @@ def prepare(request: Request, opener: Opener) -> Prepared:
     placement = _placement(request)  # refuses wrong options before anything is read
     if request.source is None:
         config = request.options["config"]
-        weights = held_weights(request.options["state_dict"], "the state_dict that was given", lent=True)
+        given = held_weights(request.options["state_dict"], "the state_dict that was given", lent=True)
+        weights = replace(given, version=request.cls.state_dict_version)  # what is in memory is of this version
         saved_by = None
     else:
         config, weights, saved_by = _read(request, request.source, opener)
