@@ -13,14 +13,22 @@ ARCHITECTURES = {each.label: each for each in SAMPLE_MODELS}
 
 NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS = "M15", "M16", "M18", "T02"
 USUAL = {NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS}
-NO_META = {"M08", "M11"}
-NO_TENSORS = {"M03", "M08", "M09"}
-NO_TRAINING = {"T01", "T04"}
+NO_META = {"I02", "M08", "M11"}
+NO_TENSORS = {
+    *("D01", "D02", "D04", "D06", "I01", "I02", "I03", "M03", "M08", "M09", "S01", "S04", "S07", "S09", "S10", "S11"),
+    *("S14", "S15", "S16", "S17", "S19", "T01", "T04"),
+}
+OTHERS_CANNOT = {"I02"}
+BUILT_FOR_REAL = {"S18"}
 
 INAPPLICABLE = {
-    "sample_nothing": USUAL | NO_TENSORS | NO_TRAINING,
-    "sample_lazy": USUAL | NO_META | {"M09"},
-    "sample_reading": USUAL | NO_META,
+    "sample_dtypes": USUAL | OTHERS_CANNOT,
+    "sample_shared_module": USUAL | OTHERS_CANNOT,
+    "sample_nothing": USUAL | NO_TENSORS,
+    "sample_views": USUAL | BUILT_FOR_REAL,
+    "sample_parametrized": USUAL - {NO_CHECKPOINTS},
+    "sample_lazy": USUAL | NO_META | BUILT_FOR_REAL | {"M09"},
+    "sample_reading": USUAL | NO_META | BUILT_FOR_REAL,
     "sample_taught": USUAL | NO_META,
     "sample_recurrent": USUAL | {"K02"},
 }

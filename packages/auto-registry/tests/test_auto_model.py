@@ -387,6 +387,14 @@ OPTIONS = {
     "ignore_mismatched_sizes": True,
     "output_loading_info": True,
     "strict": False,
+    "device_map": {"body": "cpu"},
+    "keep_in_fp32": ["body"],
+    "key_mapping": {"^old": "new"},
+    "memory": "copy",
+    "state_dict": {"body.weight": torch.ones(1)},
+    "use_safetensors": True,
+    "variant": "fp16",
+    "verify": "full",
 }
 
 

@@ -330,7 +330,7 @@ CASES: dict[str, tuple[Spoil, str, str]] = {
     "index of 30 MB": (reindex(lambda _: b" " * (30 << 20)), "ShardError", "at most"),
     "a million names": (reindex(lambda _: b'{"weight_map":{%s}}' % b",".join(b'"%d":"a"' % n for n in range(10**6))),
                         "ShardError", INDEX),
-    "100,000 shards": (reindex(lambda i: i["weight_map"].update({str(n): f"{n}.safetensors" for n in range(10**5)})),
+    "20,000 shards": (reindex(lambda i: i["weight_map"].update({str(n): f"{n}.safetensors" for n in range(20_000)})),
                        "ShardError", "files"),
     "index with a key twice": (reindex(lambda i: json.dumps(i).replace("two.bias", "one.bias").encode()),
                                "ShardError", "twice"),

@@ -199,7 +199,7 @@ def every_field_counts(case: Case, evidence: Evidence) -> None:
     """For each field of the config there are two values that make a difference to the tensors, the initial weights
     or the answers of a model, in evaluation or in training. A field that does nothing misleads whoever sets it; one
     that is meant for people only belongs into the tag `passive_fields`, and must then really do nothing."""
-    heads = list(case.architecture.models)
+    heads = list(case.architecture.models) or [case.model_class.__name__]  # the latter says that there is no model
     if case.head != heads[0]:
         return  # a field may count for one head alone, so all of them were asked together
     every = [kwargs for kwargs in drawn_kwargs(case.architecture, _SAMPLES) if is_accepted(case.config_class, kwargs)]

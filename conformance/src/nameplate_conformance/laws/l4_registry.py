@@ -53,3 +53,4 @@ def auto_class_loads_the_same_model(case: Case, evidence: Evidence) -> None:
         require_same(state_bits(own), state_bits(found), evidence, what="tensors", when="loaded by the Auto class")
         names = AutoConfig.from_pretrained(folder).architectures
         require(names == [case.model_class.__name__], f"the file names {names} as its architecture")
+        evidence.count("classes")

@@ -48,8 +48,9 @@ def _require_cast(
     plain: dict[str, Tensor], loaded: nn.Module, dtype: torch.dtype, kept: list[str], evidence: Evidence
 ) -> None:
     expected: dict[str, Bits] = {}
+    wide = {id(tensor) for name, tensor in plain.items() if any(_means(pattern, name) for pattern in kept)}
     for name, tensor in plain.items():
-        wanted = torch.float32 if any(_means(pattern, name) for pattern in kept) else dtype
+        wanted = torch.float32 if id(tensor) in wide else dtype  # under each of the names that a tied one has
         expected[name] = bits(tensor.to(wanted) if tensor.is_floating_point() else tensor)
     found = {name: bits(tensor) for name, tensor in every_tensor(loaded).items()}
     require_same(expected, found, evidence, what="tensors", when=f"loaded as {dtype}, in float32 {kept or 'nothing'}")

@@ -66,6 +66,7 @@ for _error in (
     ShardError,
     AmbiguousCheckpointError,
     SaveError,
+    CommittedError,
     NotCheckpointableError,
 ):
     _error.__module__ = "nameplate_model"  # tracebacks show the name that users import
