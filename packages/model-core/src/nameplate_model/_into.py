@@ -92,7 +92,8 @@ def _pour(module: nn.Module, weights: Weights, policy: Policy, placement: Placem
     if policy.refuses(report):
         raise refusal(report, weights.where)
     if not plain:
-        fitting = {name: each for name, each in tensors.items() if verdict_allows(verdict, name)}
+        refused = {each.name for each in verdict.mismatched}
+        fitting = {name: each for name, each in tensors.items() if name not in refused}
         module.load_state_dict(of_this_version(module, fitting), strict=False)
         return report
     loaded = set(verdict.loaded)
@@ -101,11 +102,6 @@ def _pour(module: nn.Module, weights: Weights, policy: Policy, placement: Placem
         if slot.key in loaded and name is not None:
             slot.tensor.copy_(tensors[name])
     return report
-
-
-def verdict_allows(verdict: Verdict, name: str) -> bool:
-    """Whether a tensor of the file was not refused."""
-    return all(each.name != name for each in verdict.mismatched)
 
 
 def _everything(weights: Weights, placement: Placement) -> dict[str, torch.Tensor]:

@@ -198,7 +198,7 @@ class PlainRoad:
     def fill(self, tree: Tree, verdict: Verdict, *, in_place: bool) -> None:
         """Put the file's tensors into their places; tied places get the same object."""
         settle = refill if in_place else adopt
-        wanted = self._wanted(tree, set(verdict.loaded))
+        wanted = self.wanted(tree, set(verdict.loaded))
         tensors = fetch([want for want, _ in wanted], self.placement.memory)
         for tensor, (_, places) in zip(tensors, wanted, strict=True):
             if len(places) == 1:
@@ -206,7 +206,7 @@ class PlainRoad:
             else:
                 _settle_all(places, tensor, settle)
 
-    def _wanted(self, tree: Tree, loaded: Collection[str]) -> list[tuple[Want, list[Slot]]]:
+    def wanted(self, tree: Tree, loaded: Collection[str]) -> list[tuple[Want, list[Slot]]]:
         """Return what is wanted of the file, each once, with the places that get it."""
         twins, tensors, placement = tree.twins, self.weights.tensors, self.placement
         plain = placement.changes_nothing

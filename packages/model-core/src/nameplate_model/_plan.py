@@ -1,17 +1,16 @@
 """What a load would do, learned from headers alone: nothing is read, and from the Hub nothing but headers comes."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from nameplate_model._construct import build_skeleton, undeferred
-from nameplate_model._files import Held, Stored
 from nameplate_model._load import Loading, PlainRoad, fitting, placed_on
 from nameplate_model._report import LoadReport
-from nameplate_model._state import Tree, slots
+from nameplate_model._state import Tree
 from nameplate_model._weights import Weights
 
 
@@ -77,27 +76,15 @@ def plan(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
         allowed=not loading.policy.refuses(report),
         where=weights.where,
         files=files,
-        **_amounts(skeleton.model, weights, loading, set(verdict.loaded)),
+        **_amounts(tree, weights, loading, verdict.loaded),
     )
 
 
-def _amounts(model: nn.Module, weights: Weights, loading: Loading, loaded: set[str]) -> dict[str, Any]:
+def _amounts(tree: Tree, weights: Weights, loading: Loading, loaded: Collection[str]) -> dict[str, Any]:
     """Return how many bytes are stored in all and by dtype, and how many they become on each device."""
-    placement = placed_on(model, loading)
-    stored: dict[str, Stored | Held] = {}
     memory: Counter[str] = Counter()
-    seen: set[int] = set()
-    for slot in slots(model):
-        if id(slot.tensor) in seen:  # tied, and the file may have it under several names
-            continue
-        name = weights.tied.get(slot.key, slot.key) if slot.key not in weights else slot.key
-        if slot.key not in loaded or name in stored or name not in weights:
-            continue
-        seen.add(id(slot.tensor))
-        each = stored[name] = weights.tensors[name]
-        count = each.nbytes // each.dtype.itemsize
-        memory[str(placement.device_of(slot.key))] += count * placement.dtype_of(slot.key, each.dtype).itemsize
     dtypes: Counter[str] = Counter()
-    for each in stored.values():
-        dtypes[str(each.dtype).removeprefix("torch.")] += each.nbytes
+    for (stored, device, dtype), _ in PlainRoad(weights, placed_on(tree.model, loading)).wanted(tree, set(loaded)):
+        memory[str(device)] += stored.nbytes // stored.dtype.itemsize * dtype.itemsize
+        dtypes[str(stored.dtype).removeprefix("torch.")] += stored.nbytes
     return {"bytes": sum(dtypes.values()), "memory": dict(memory), "dtypes": dict(dtypes)}

@@ -17,8 +17,6 @@ from nameplate_model._header import corrupt
 from nameplate_model._state import Slot
 from nameplate_model.errors import CorruptFileError
 
-_MOST_AXES = 64
-
 
 class Window(NamedTuple):
     """How a tensor lies in a piece of memory that it shares.
