@@ -31,13 +31,11 @@ class Stored:
     Attributes:
         tensors: What is stored, by name, in the order of the state dict.
         tied: Other names of stored tensors, each with the one that is stored.
-        groups: The names of stored tensors that overlap in memory, together.
-        views: What `VIEWS_KEY` records of them.
+        views: What `VIEWS_KEY` records of stored tensors that overlap in memory.
     """
 
     tensors: Mapping[str, torch.Tensor]
     tied: Mapping[str, str]
-    groups: tuple[tuple[str, ...], ...]
     views: tuple[Mapping[str, object], ...]
 
     def metadata(self) -> dict[str, str]:
@@ -74,9 +72,7 @@ def stored(state: Mapping[str, torch.Tensor]) -> Stored:
     if len(tensors) > MOST_TENSORS:
         message = f"there are {len(tensors):,} tensors; a checkpoint may have {MOST_TENSORS:,}."
         raise CheckpointError(message)
-    groups = _overlapping(tensors)
-    names = tuple(tuple(window.name for window in group) for group in groups)
-    return Stored(tensors, tied, names, tuple(_recorded(group) for group in groups if _is_small(group)))
+    return Stored(tensors, tied, tuple(_recorded(group) for group in _overlapping(tensors) if _is_small(group)))
 
 
 def _check(key: str, tensor: object) -> None:
