@@ -28,11 +28,15 @@ DOORS = {
     "hypothesis": {"nameplate_conformance"},
     "pytest": {"nameplate_conformance"},
     "huggingface_hub": set(),
+    "transformers": set(),
 }
 """Which packages may import a heavy third party when they are themselves imported."""
 
 HUB_ROOMS = frozenset({"nameplate_config/_publish.py", "nameplate_config/_source.py"})
 """The two modules whose functions may import huggingface_hub: one reads from the Hub, one writes to it."""
+
+ROOMS = {"huggingface_hub": HUB_ROOMS, "transformers": frozenset({"nameplate_auto/transformers.py"})}
+"""Third parties that only these modules may import, and only in functions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,8 @@ def violations(source: str, room: str) -> Iterator[str]:
             yield f"{where} imports {each.module}, which is private to {each.package}"
         if each.on_load and package not in DOORS.get(each.package, {package}):
             yield f"{where} imports {each.package} at module level"
-        if each.package == "huggingface_hub" and room not in HUB_ROOMS:
-            yield f"{where} imports huggingface_hub, which only {' and '.join(sorted(HUB_ROOMS))} may"
+        if room not in ROOMS.get(each.package, {room}):
+            yield f"{where} imports {each.package}, which only {' and '.join(sorted(ROOMS[each.package]))} may"
     for line, name in private_uses(tree, siblings):
         yield f"{room}:{line} uses {name}, which is private to {name.partition('.')[0]}"
 
@@ -256,15 +260,26 @@ def test_the_hub_has_no_other_room(room: str) -> None:
     assert list(violations(source, room)) == [f"{room}:2 imports huggingface_hub, which only {rooms} may"]
 
 
-def test_the_rooms_of_the_hub_are_used() -> None:
+@pytest.mark.parametrize("form", ["import transformers", "def f():\n    from transformers.models import auto"])
+def test_only_the_bridge_knows_transformers(form: str) -> None:
+    """No other module imports Transformers, not even inside a function; the bridge does only there."""
+    other = list(violations(form, "nameplate_auto/_auto_model.py"))
+    bridge = list(violations(form, "nameplate_auto/transformers.py"))
+
+    assert other[-1].endswith("imports transformers, which only nameplate_auto/transformers.py may")
+    assert bridge == (["nameplate_auto/transformers.py:1 imports transformers at module level"] * (form[0] == "i"))
+
+
+@pytest.mark.parametrize("third_party", ROOMS)
+def test_the_rooms_of_a_third_party_are_used(third_party: str) -> None:
     """Each of the rooms exists and imports it: a room that moved does not keep its licence."""
     sources = {member.source.parent for member in members()}
     found = {
         room
-        for room in HUB_ROOMS
+        for room in ROOMS[third_party]
         for source in sources
         if (source / room).is_file()
-        and any(each.package == "huggingface_hub" for each in imports(ast.parse((source / room).read_text("utf-8"))))
+        and any(each.package == third_party for each in imports(ast.parse((source / room).read_text("utf-8"))))
     }
 
-    assert found == HUB_ROOMS
+    assert found == ROOMS[third_party]

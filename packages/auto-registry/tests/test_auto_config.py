@@ -1,7 +1,9 @@
 """`AutoConfig`: the `model_type` in a file leads to the class registered under it, or to a clear refusal."""
 
+import inspect
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from nameplate_auto import (
     RemoteCodeError,
     UnknownModelTypeError,
 )
-from nameplate_config import ConfigError, PreTrainedConfig, SourceNotFoundError, UnknownOptionError
+from nameplate_config import ConfigError, ConfigFileError, PreTrainedConfig, SourceNotFoundError, UnknownOptionError
 from nameplate_config import open_source as opened
 from nameplate_config.wording import listed
 
@@ -112,10 +114,9 @@ def test_a_taken_name_is_refused() -> None:
 
     first, other = (f"{each.__module__}.{each.__qualname__}" for each in (KiteConfig, OtherKiteConfig))
 
-    assert str(error.value) == (
-        f"model_type 'test_kite' is already registered by {first}; {other} asks for it.\n"
-        "  Choose another name, unregister the first one, or pass exist_ok=True to replace it."
-    )
+    said = str(error.value).splitlines()
+    assert said[0] == f"model_type 'test_kite' is already registered by {first}; {other} asks for it."
+    assert said[-1] == "  Choose another name, unregister the first one, or pass exist_ok=True to replace it."
     assert CONFIG_MAPPING["test_kite"] is KiteConfig
 
 
@@ -137,6 +138,43 @@ def test_a_class_of_another_model_type_is_refused() -> None:
         "  A checkpoint could not be found again under its own name. Make the two agree."
     )
     assert "test_dragon" not in CONFIG_MAPPING
+
+
+def test_the_class_registers_by_decorator_too() -> None:
+    """Without a class, `AutoConfig.register` is a decorator that gives back the very class."""
+    with freed("test_comet"):
+
+        @AutoConfig.register("test_comet")
+        class CometConfig(PreTrainedConfig):
+            model_type = "test_comet"
+
+        assert AutoConfig.for_model("test_comet") == CometConfig()
+
+
+def test_a_decorator_replaces_on_demand(free_name: str) -> None:
+    """`exist_ok` means the same to the decorator."""
+    AutoConfig.register(free_name, KiteConfig)
+    AutoConfig.register(free_name, exist_ok=True)(OtherKiteConfig)
+
+    assert CONFIG_MAPPING[free_name] is OtherKiteConfig
+
+
+def test_a_class_can_be_registered_as_text(free_name: str, write_module: Callable[[str], str]) -> None:
+    """A lazy text is imported when somebody asks for the name, and found without that."""
+    module = write_module(f"import sys\nConfig = sys.modules[{__name__!r}].KiteConfig")
+    AutoConfig.register(free_name, f"{module}:Config")
+    before = AutoConfig.find(free_name).lazy
+
+    assert (before, type(AutoConfig.for_model(free_name))) == (True, KiteConfig)
+
+
+def test_an_unregistered_class_is_unknown(free_name: str) -> None:
+    """After `unregister` nothing stands under the name."""
+    AutoConfig.register(free_name, KiteConfig)
+    AutoConfig.unregister(free_name)
+
+    with pytest.raises(UnknownModelTypeError):
+        AutoConfig.find(free_name)
 
 
 def test_an_instance_is_refused() -> None:
@@ -174,10 +212,11 @@ def test_for_model_leaves_the_arguments_to_the_class() -> None:
     assert str(error.value) == "KiteConfig has no field 'widht'.\n  Did you mean 'width'?"
 
 
-def test_auto_config_is_not_instantiated() -> None:
-    """`AutoConfig()` says what to call instead."""
+@pytest.mark.parametrize(("args", "kwargs"), [((), {}), (("a folder",), {}), ((), {"width": 3})])
+def test_auto_config_is_not_instantiated(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """`AutoConfig()` says what to call instead, whatever it is given."""
     with pytest.raises(RegistryError) as error:
-        AutoConfig()
+        AutoConfig(*args, **kwargs)
 
     assert str(error.value) == "AutoConfig is not instantiated; call AutoConfig.from_pretrained(source)."
 
@@ -286,7 +325,8 @@ def test_an_unknown_model_type_names_the_file_and_the_nearest_name(tmp_path: Pat
     assert str(error.value) == (
         f"model_type 'test_kites' in {tmp_path / 'config.json'} is not registered.\n"
         "  Did you mean 'test_kite'?\n"
-        "  Install the package that defines it, or register its config class with AutoConfig.register."
+        "  Install the package that defines it, register its config class with AutoConfig.register, "
+        "or pass a registered name as model_type=."
     )
 
 
@@ -320,8 +360,70 @@ def test_a_missing_model_type_is_not_guessed(tmp_path: Path, values: dict[str, A
 
     assert str(error.value) == (
         f"{tmp_path / 'config.json'} names no model_type, so nothing says which architecture it is of.\n"
-        f"  Registered: {listed(CONFIG_MAPPING.names())}. Load it with the class itself, or add the key."
+        f"  Registered: {listed(CONFIG_MAPPING.names())}. "
+        "Pass one of them as model_type=, load it with the class itself, or add the key."
     )
+
+
+@pytest.mark.usefixtures("kite")
+def test_the_name_of_the_folder_says_nothing(tmp_path: Path) -> None:
+    """A folder that is called like a registered `model_type` is not taken for one of it."""
+    (tmp_path / "test_kite").mkdir()
+    folder = write_config(tmp_path / "test_kite", width=3)
+
+    with pytest.raises(UnknownModelTypeError, match="names no model_type"):
+        AutoConfig.from_pretrained(folder)
+
+
+@pytest.mark.usefixtures("kite")
+@pytest.mark.parametrize("values", [{}, {"model_type": None}, {"model_type": "test_others"}, {"model_type": 5}])
+def test_the_caller_may_say_the_model_type(tmp_path: Path, values: dict[str, Any]) -> None:
+    """`model_type=` counts whatever the file says, and is no field of the config."""
+    write_config(tmp_path, width=3, **values)
+
+    loaded = AutoConfig.from_pretrained(tmp_path, model_type="test_kite")
+
+    assert loaded == KiteConfig(width=3)
+
+
+@pytest.mark.usefixtures("kite")
+def test_what_the_caller_says_must_be_registered(tmp_path: Path) -> None:
+    """A misspelt `model_type=` is not replaced by that of the file."""
+    KiteConfig().save_pretrained(tmp_path)
+
+    with pytest.raises(UnknownModelTypeError) as error:
+        AutoConfig.from_pretrained(tmp_path, model_type="test_kyte")
+
+    assert str(error.value) == "model_type 'test_kyte' is not registered.\n  Did you mean 'test_kite'?"
+
+
+@pytest.mark.usefixtures("kite")
+def test_a_file_may_name_an_alias(tmp_path: Path) -> None:
+    """A file of an older name is read by the class that has the new one, and saved under that."""
+    with freed("test_dragon"):
+        CONFIG_MAPPING.alias("test_dragon", "test_kite")
+        write_config(tmp_path, model_type="test_dragon", width=3)
+        loaded = AutoConfig.from_pretrained(tmp_path)
+
+    assert (loaded, loaded.to_dict()["model_type"]) == (KiteConfig(width=3), "test_kite")
+
+
+@pytest.mark.usefixtures("kite")
+def test_a_file_that_nests_too_deep_for_the_stack_is_refused(tmp_path: Path) -> None:
+    """What the stack of the caller has no room for is an error about the file."""
+    text = '{"model_type": "test_kite", "extra": ' + "[" * 60 + "]" * 60 + "}"
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), KiteConfig)
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        with pytest.raises(ConfigFileError, match="nests deeper than the stack of its caller") as error:
+            AutoConfig.from_pretrained(tmp_path)
+    finally:
+        sys.setrecursionlimit(limit)
+
+    assert error.value.code == "too-deep"
 
 
 def test_a_missing_file_is_reported_with_what_is_there(tmp_path: Path) -> None:
@@ -337,43 +439,78 @@ def test_a_missing_file_is_reported_with_what_is_there(tmp_path: Path) -> None:
 # ---- code of the repository
 
 
-@pytest.mark.parametrize(
-    ("trusted", "verdict"),
-    [
-        (False, "not trusted, and this version of nameplate-auto runs no code of a checkpoint"),
-        (True, "trusted, but this version of nameplate-auto runs no code of a checkpoint"),
-    ],
-)
-def test_code_of_a_checkpoint_is_not_run(tmp_path: Path, trusted: bool, verdict: str) -> None:
-    """An unregistered checkpoint that brings code is refused, trusted or not, and its code does not run."""
+@pytest.mark.parametrize("trusted", [None, False])
+def test_code_of_a_checkpoint_is_not_run(tmp_path: Path, trusted: bool | None) -> None:
+    """An unregistered checkpoint that brings code is refused unless somebody trusts it, and its code does not run."""
     write_config(tmp_path, model_type="test_remote", auto_map={"AutoConfig": "code.RemoteConfig"})
     (tmp_path / "code.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
 
-    with pytest.raises(RemoteCodeError) as error:
+    with pytest.raises(RemoteCodeError):
         AutoConfig.from_pretrained(tmp_path, trust_remote_code=trusted)
-
-    assert str(error.value) == (
-        f"model_type 'test_remote' in {tmp_path / 'config.json'} is not registered; "
-        "the checkpoint brings its own code (auto_map).\n"
-        f"  That code is {verdict}.\n"
-        "  Install the package that defines the architecture, or register its classes."
-    )
 
 
 @pytest.mark.usefixtures("kite")
-@pytest.mark.parametrize("trusted", [False, True])
-def test_a_registered_class_wins_over_code_of_the_checkpoint(tmp_path: Path, trusted: bool) -> None:
+@pytest.mark.parametrize("trusted", [None, False, True])
+def test_a_registered_class_wins_over_code_of_the_checkpoint(tmp_path: Path, trusted: bool | None) -> None:
     """Whether or not the code is trusted, a registered `model_type` is read by the registered class."""
     write_config(tmp_path, model_type="test_kite", width=3, auto_map={"AutoConfig": "code.RemoteConfig"})
+    (tmp_path / "code.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
 
     loaded = AutoConfig.from_pretrained(tmp_path, trust_remote_code=trusted)
 
-    assert (type(loaded), loaded.width) == (KiteConfig, 3)
+    assert loaded == KiteConfig(width=3, auto_map={"AutoConfig": "code.RemoteConfig"})
 
 
-def test_an_empty_auto_map_is_no_code(tmp_path: Path) -> None:
-    """A file whose `auto_map` is null brings no code; its name is simply unknown."""
-    write_config(tmp_path, model_type="test_remote", auto_map=None)
+@pytest.mark.parametrize("auto_map", [None, {}, {"AutoModel": "code.RemoteModel"}, ["code.RemoteConfig"], "code.C"])
+def test_code_for_something_else_is_no_code_for_the_config(tmp_path: Path, auto_map: object) -> None:
+    """A file that brings no config class is unknown, however far it is trusted."""
+    write_config(tmp_path, model_type="test_remote", auto_map=auto_map)
 
     with pytest.raises(UnknownModelTypeError, match=r"'test_remote' in .* is not registered"):
+        AutoConfig.from_pretrained(tmp_path, trust_remote_code=True)
+
+
+def test_the_error_says_which_code_there_is(tmp_path: Path) -> None:
+    """Who cannot load the config is told for which Auto classes the checkpoint brings code."""
+    write_config(tmp_path, model_type="test_remote", auto_map={"AutoModel": "code.RemoteModel"})
+
+    with pytest.raises(UnknownModelTypeError, match=r"\n  The checkpoint brings code for AutoModel, not for this\.$"):
         AutoConfig.from_pretrained(tmp_path)
+
+
+# ---- classes of others
+
+
+class ForeignConfig:
+    """A config class that is merely like one."""
+
+    model_type = "test_foreign"
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], **kwargs: Any) -> Any:
+        """Return a config and what is left of the keywords, as Transformers does."""
+        kwargs.pop("return_unused_kwargs")
+        return cls(kwargs.pop("width", values["width"])), kwargs
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder with a config whose registered class is none of ours."""
+    with CONFIG_MAPPING.override("test_foreign", ForeignConfig):  # type: ignore[arg-type]
+        yield write_config(tmp_path, model_type="test_foreign", width=3)
+
+
+def test_a_class_of_others_reads_the_file(foreign: Path) -> None:
+    """A registered class is asked for `from_dict` if it is none of ours; arguments go before the file."""
+    assert type(AutoConfig.from_pretrained(foreign)) is ForeignConfig
+    assert AutoConfig.from_pretrained(foreign, width=4).width == 4
+    assert AutoConfig.from_pretrained(foreign, depth=4, return_unused_kwargs=True)[1] == {"depth": 4}
+
+
+def test_a_class_of_others_refuses_unknown_arguments(foreign: Path) -> None:
+    """A misspelt field is an error here, also where the class itself would have kept it."""
+    with pytest.raises(UnknownOptionError, match=r"ForeignConfig has no field 'widht'\.\n  Did you mean 'width'\?"):
+        AutoConfig.from_pretrained(foreign, widht=4)

@@ -1,8 +1,9 @@
 """Auto classes: a config leads to the model class for a task, and every option reaches that class."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import nameplate_auto
 from nameplate_auto import (
     CONFIG_MAPPING,
     AutoClass,
@@ -73,8 +75,27 @@ class LoneConfig(PreTrainedConfig):
     model_type = "test_lone"
 
 
+class LoneModel(PreTrainedModel):
+    """A model that is not registered for it."""
+
+    config_class = LoneConfig
+
+
 class AutoModelForFlying(AutoClass):
     """A task of our own."""
+
+
+TASKS = [
+    "AutoBackbone",
+    "AutoModel",
+    "AutoModelForDepthEstimation",
+    "AutoModelForImageClassification",
+    "AutoModelForInstanceSegmentation",
+    "AutoModelForMaskedImageModeling",
+    "AutoModelForObjectDetection",
+    "AutoModelForPreTraining",
+    "AutoModelForSemanticSegmentation",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -126,9 +147,10 @@ def test_a_decorated_model_is_registered_and_unchanged() -> None:
         assert AutoModelForFlying.model_class(KiteConfig()) is Flier
 
 
-def test_a_model_can_be_registered_as_text() -> None:
+def test_a_model_can_be_registered_as_text(write_module: Callable[[str], str]) -> None:
     """A lazy text is imported when the model is needed."""
-    with AutoModelForFlying.model_mapping.override(KiteConfig, f"{__name__}:KiteModel"):
+    module = write_module(f"import sys\nKiteModel = sys.modules[{__name__!r}].KiteModel")
+    with AutoModelForFlying.model_mapping.override(KiteConfig, f"{module}:KiteModel"):
         before = AutoModelForFlying.model_mapping.find(KiteConfig).lazy
         found = AutoModelForFlying.model_class(KiteConfig())
 
@@ -140,11 +162,10 @@ def test_a_second_model_is_refused() -> None:
     with pytest.raises(DuplicateRegistrationError) as error:
         AutoModel.register(KiteConfig, KiteClassifier)
 
-    assert str(error.value) == (
-        f"AutoModel KiteConfig is already registered by {__name__}.KiteModel; "
-        f"{__name__}.KiteClassifier asks for it.\n"
-        "  Choose another name, unregister the first one, or pass exist_ok=True to replace it."
-    )
+    said = str(error.value).splitlines()
+    first, other = f"{__name__}.KiteModel", f"{__name__}.KiteClassifier"
+    assert said[0] == f"AutoModel KiteConfig is already registered by {first}; {other} asks for it."
+    assert said[-1] == "  Choose another name, unregister the first one, or pass exist_ok=True to replace it."
     assert AutoModel.model_class(KiteConfig()) is KiteModel
 
 
@@ -251,11 +272,35 @@ def test_an_auto_class_derived_from_another_does_not_share_its_models() -> None:
     assert len(AutoModelForStunts.model_mapping) == 0
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_each_task_has_its_own_mapping(name: str) -> None:
+    """The tasks that everybody knows have Auto classes of their own."""
+    auto_class = getattr(nameplate_auto, name)
+    with auto_class.model_mapping.override(LoneConfig, LoneModel):
+        served = [each for each in TASKS if LoneConfig in getattr(nameplate_auto, each).model_mapping]
+
+    assert served == [name]
+
+
+def test_an_auto_class_may_say_what_it_returns() -> None:
+    """A type argument is for type checkers; the Auto class is one like any other."""
+
+    class AutoModelForGliding(AutoClass[KiteModel]):
+        pass
+
+    with AutoModelForGliding.model_mapping.override(KiteConfig, KiteModel):
+        assert type(AutoModelForGliding.from_config(KiteConfig())) is KiteModel
+    assert AutoModelForGliding.model_mapping is not AutoClass.model_mapping
+
+
 @pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForFlying])
-def test_an_auto_class_is_not_instantiated(auto_class: type[AutoClass]) -> None:
-    """Calling an Auto class says what to call instead."""
+@pytest.mark.parametrize(("args", "kwargs"), [((), {}), (("a folder",), {}), ((), {"config": 1})])
+def test_an_auto_class_is_not_instantiated(
+    auto_class: type[AutoClass], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Calling an Auto class says what to call instead, whatever it is given."""
     with pytest.raises(RegistryError) as error:
-        auto_class()
+        auto_class(*args, **kwargs)
 
     assert str(error.value) == (
         f"{auto_class.__name__} is not instantiated; call from_pretrained(source) or from_config(config)."
@@ -274,6 +319,30 @@ def test_from_config_builds_a_fresh_model() -> None:
     assert type(model) is KiteModel
     assert model.config is config
     assert model.body.in_features == 5
+
+
+def test_from_config_changes_a_copy() -> None:
+    """Arguments are fields that the model's config has another value for; the given one stays as it is."""
+    config = KiteConfig(width=5)
+
+    model = AutoModel.from_config(config, width=6, trust_remote_code=False)
+
+    assert (model.config.width, config.width) == (6, 5)
+
+
+def test_from_config_refuses_what_is_no_field() -> None:
+    """A misspelt field is an error with a suggestion."""
+    with pytest.raises(UnknownOptionError, match=r"KiteConfig has no field 'widht'\.\n  Did you mean 'width'\?"):
+        AutoModel.from_config(KiteConfig(), widht=6)
+
+
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_from_config_casts_nothing(name: str) -> None:
+    """A dtype is refused rather than written into a config whose model has another one."""
+    with pytest.raises(UnknownOptionError) as error:
+        AutoModel.from_config(KiteConfig(), **{name: "bfloat16"})
+
+    assert str(error.value) == "a fresh model has torch's default dtype. Call .to(dtype) on it."
 
 
 def test_a_derived_config_finds_the_model_of_its_base() -> None:
@@ -313,6 +382,28 @@ def test_the_error_lists_the_heads_that_exist() -> None:
         "AutoModelForImageClassification has no model class for KiteConfig.\n"
         "  model_type 'test_kite' has one for: AutoModel, AutoModelForFlying.\n"
         "  Register one with AutoModelForImageClassification.register(KiteConfig, YourModel)."
+    )
+
+
+def test_the_error_imports_no_model() -> None:
+    """To say which heads there are, none of them is imported."""
+    with (
+        AutoModelForFlying.model_mapping.override(KiteConfig, "no_such_module:Kite"),
+        pytest.raises(UnknownArchitectureError, match=r"has one for: AutoModel, AutoModelForFlying\.\n"),
+    ):
+        AutoModelForImageClassification.from_config(KiteConfig())
+
+
+def test_the_error_tells_namesakes_apart() -> None:
+    """Who has a second class of the same name is told where both come from."""
+    namesake = type("KiteConfig", (PreTrainedConfig,), {"model_type": "test_kite", "__module__": "elsewhere"})
+
+    with pytest.raises(UnknownArchitectureError) as error:
+        AutoModel.from_config(namesake())
+
+    assert str(error.value).splitlines()[2] == (
+        f"  One is {__name__}.KiteConfig, the other elsewhere.KiteConfig; "
+        "classes are matched by identity, never by name."
     )
 
 
@@ -368,8 +459,17 @@ def test_a_field_is_overridden_on_the_way(checkpoint: Path) -> None:
     assert [each.name for each in report.mismatched] == ["body.bias", "body.weight"]
 
 
-class Recorder:
+class RecordingKite(KiteModel):
     """A model class that only notes what it is asked for."""
+
+    @classmethod
+    def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
+        """Return what was passed."""
+        return source, kwargs
+
+
+class Recorder:
+    """The same without a base class of ours."""
 
     config_class = KiteConfig
 
@@ -405,7 +505,16 @@ def test_every_option_of_the_model_class_is_known_here() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_reaches_the_model_class(checkpoint: Path, option: str) -> None:
-    """What the model class's own `from_pretrained` takes is passed on unchanged, beside the config."""
+    """What the model class's own `from_pretrained` takes is passed on unchanged; it reads the config itself."""
+    with AutoModel.model_mapping.override(KiteConfig, RecordingKite):
+        source, passed = AutoModel.from_pretrained(checkpoint, **{option: OPTIONS[option]})
+
+    assert (source, passed) == (open_source(checkpoint), {option: OPTIONS[option]})
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_reaches_a_class_that_cannot_read_configs(checkpoint: Path, option: str) -> None:
+    """Any class with a `config_class` gets the options too, beside the config that was read for it."""
     with AutoModel.model_mapping.override(KiteConfig, Recorder):
         source, passed = AutoModel.from_pretrained(checkpoint, **{option: OPTIONS[option]})
 
@@ -413,6 +522,94 @@ def test_every_option_reaches_the_model_class(checkpoint: Path, option: str) -> 
     assert source == open_source(checkpoint)
     assert config == AutoConfig.from_pretrained(checkpoint)
     assert passed == {option: OPTIONS[option]}
+
+
+class ClashingConfig(KiteConfig):
+    """A config with fields that are called like options of a load."""
+
+    model_type = "test_clashing"
+
+    strict: str = "of the config"
+    variant: str = "of the config"
+    memory: str = "of the config"
+
+
+class ClashingModel(KiteModel):
+    """A model for it."""
+
+    config_class = ClashingConfig
+
+
+@pytest.mark.parametrize("model_class", [ClashingModel, KiteModel])
+def test_an_option_goes_before_a_field_of_its_name(tmp_path: Path, model_class: type[KiteModel]) -> None:
+    """An argument that is an option of the load is never taken for a field, whoever reads the config."""
+    ClashingModel(ClashingConfig()).save_pretrained(tmp_path)
+
+    with (
+        CONFIG_MAPPING.override("test_clashing", ClashingConfig),
+        AutoModel.model_mapping.override(ClashingConfig, model_class),
+    ):
+        loaded = AutoModel.from_pretrained(tmp_path, memory="copy", strict=True, variant=None)
+
+    assert type(loaded.config) is ClashingConfig
+    assert {loaded.config.strict, loaded.config.variant, loaded.config.memory} == {"of the config"}
+
+
+def test_a_field_of_that_name_is_changed_in_the_config(tmp_path: Path) -> None:
+    """A field that is called like an option gets another value in the config that is passed."""
+    ClashingModel(ClashingConfig()).save_pretrained(tmp_path)
+
+    with (
+        CONFIG_MAPPING.override("test_clashing", ClashingConfig),
+        AutoModel.model_mapping.override(ClashingConfig, ClashingModel),
+    ):
+        config = AutoConfig.from_pretrained(tmp_path, memory="of the caller")
+        loaded = AutoModel.from_pretrained(tmp_path, config=config, memory="copy")
+
+    assert loaded.config.memory == "of the caller"
+
+
+def test_tensors_may_be_given(checkpoint: Path) -> None:
+    """With a config and tensors no source is needed."""
+    saved = KiteModel.from_pretrained(checkpoint)
+
+    loaded = AutoModel.from_pretrained(None, config=saved.config, state_dict=saved.state_dict())
+
+    assert type(loaded) is KiteModel
+    assert torch.equal(loaded.body.weight, saved.body.weight)
+
+
+def test_without_a_source_there_must_be_a_config() -> None:
+    """None as the source and no config is refused in our words."""
+    with pytest.raises(UnknownOptionError) as error:
+        AutoModel.from_pretrained(None)
+
+    expected = "AutoModel.from_pretrained needs a source, or None together with config= and state_dict=."
+    assert str(error.value) == expected
+
+
+def test_the_config_is_that_of_the_variant(tmp_path: Path) -> None:
+    """A variant is loaded with the config that was saved with it, not with what was left beside it."""
+    KiteModel(KiteConfig(width=4)).save_pretrained(tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    KiteModel(KiteConfig(width=5)).save_pretrained(tmp_path, variant="wide")
+    (tmp_path / "config.json").write_bytes(before)  # as if the second save had been cut off there
+
+    for model_class in (KiteModel, Recorder):
+        with AutoModel.model_mapping.override(KiteConfig, model_class):
+            found: Any = AutoModel.from_pretrained(tmp_path, variant="wide")
+        assert (found.config if model_class is KiteModel else found[1]["config"]).width == 5
+
+
+def test_a_file_that_names_no_architecture_is_read_as_the_caller_says(checkpoint: Path) -> None:
+    """`model_type=` finds config and model of a checkpoint whose file does not tell."""
+    values = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    del values["model_type"]
+    (checkpoint / "config.json").write_text(json.dumps(values), encoding="utf-8")
+
+    loaded = AutoModel.from_pretrained(checkpoint, model_type="test_kite")
+
+    assert (type(loaded), loaded.config.width) == (KiteModel, 4)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
@@ -488,17 +685,39 @@ def test_weights_of_another_shape_are_refused(checkpoint: Path) -> None:
         AutoModel.from_pretrained(checkpoint, width=7)
 
 
-@pytest.mark.parametrize(("trusted", "verdict"), [(False, "not trusted, and"), (True, "trusted, but")])
-def test_code_of_a_checkpoint_is_not_run(tmp_path: Path, trusted: bool, verdict: str) -> None:
-    """An unregistered checkpoint that brings its own model class is refused, trusted or not."""
-    values = '{"model_type": "test_remote", "auto_map": {"AutoModel": "code.RemoteModel"}}'
-    (tmp_path / "config.json").write_text(values, encoding="utf-8")
+@pytest.mark.parametrize("trusted", [None, False])
+@pytest.mark.parametrize("model_type", ["test_remote", "test_lone"])
+def test_code_of_a_checkpoint_is_not_run(tmp_path: Path, model_type: str, trusted: bool | None) -> None:
+    """A checkpoint whose model class is its own is refused unless trusted, also if its config is registered."""
+    values = {
+        "model_type": model_type,
+        "auto_map": {"AutoConfig": "code.RemoteConfig", "AutoModel": "code.RemoteModel"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
     (tmp_path / "code.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
 
-    with pytest.raises(RemoteCodeError) as error:
+    with pytest.raises(RemoteCodeError):
         AutoModel.from_pretrained(tmp_path, trust_remote_code=trusted)
 
-    assert f"That code is {verdict} this version of nameplate-auto runs no code" in str(error.value)
+
+@pytest.mark.parametrize("trusted", [None, False, True])
+def test_registered_classes_win_over_code_of_the_checkpoint(checkpoint: Path, trusted: bool | None) -> None:
+    """Where config and model are registered, no code of the checkpoint runs, whoever trusts it."""
+    values = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    values["auto_map"] = {"AutoConfig": "code.RemoteConfig", "AutoModel": "code.RemoteModel"}
+    (checkpoint / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    (checkpoint / "code.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
+
+    assert type(AutoModel.from_pretrained(checkpoint, trust_remote_code=trusted)) is KiteModel
+
+
+def test_the_error_says_for_which_heads_the_checkpoint_brings_code(tmp_path: Path) -> None:
+    """A checkpoint whose config is registered, and that brings code for another task only, is refused cheaply."""
+    values = {"model_type": "test_lone", "auto_map": {"AutoModelForSinging": "code.RemoteModel"}}
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+
+    with pytest.raises(UnknownArchitectureError, match=r"\n  The checkpoint brings code for: AutoModelForSinging\.\n"):
+        AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
 
 
 # ---- what it costs

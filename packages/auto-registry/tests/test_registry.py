@@ -1,18 +1,14 @@
 """`Registry`: what is put under a name is found there, whoever asks, and nothing is imported in vain."""
 
+import decimal
+import fractions
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from nameplate_auto import (
     BrokenPluginError,
@@ -20,10 +16,27 @@ from nameplate_auto import (
     InconsistentRegistrationError,
     Registration,
     Registry,
+    RegistryError,
     UnknownModelTypeError,
 )
 
 WriteModule = Callable[[str], str]
+
+
+class Knowing:
+    """A provider of lazy texts, which it may keep to itself until it is asked for one."""
+
+    def __init__(self, texts: dict[str, str], *, listed: bool = True) -> None:
+        self.texts = texts
+        self.listed = listed
+
+    def find(self, name: str) -> Registration | None:
+        """Return what is known of a name."""
+        return Registration(self.texts[name], "a plugin") if name in self.texts else None
+
+    def names(self) -> list[str]:
+        """Return the names that are listed."""
+        return list(self.texts) if self.listed else []
 
 
 @pytest.fixture
@@ -34,9 +47,8 @@ def numbers() -> Registry[str, Any]:
 
 @pytest.fixture
 def announced() -> Registry[str, Any]:
-    """Return a registry whose fallback knows one name."""
-    known = {"date": Registration("datetime:date", "a plugin")}
-    return Registry("kind", fallback=known.get, listing=known.keys)
+    """Return a registry with a provider that knows one name."""
+    return Registry("kind", providers=[Knowing({"date": "datetime:date"})])
 
 
 # ---- registering
@@ -80,6 +92,8 @@ def test_a_duplicate_names_both_owners(numbers: Registry[str, Any]) -> None:
 
     assert str(error.value) == (
         "number 'number' is already registered by decimal.Decimal; fractions.Fraction asks for it.\n"
+        f"  decimal.Decimal is in {decimal.__file__}, of no installed distribution.\n"
+        f"  fractions.Fraction is in {fractions.__file__}, of no installed distribution.\n"
         "  Choose another name, unregister the first one, or pass exist_ok=True to replace it."
     )
 
@@ -91,9 +105,10 @@ def test_a_duplicate_text_names_both_owners(numbers: Registry[str, Any]) -> None
     with pytest.raises(DuplicateRegistrationError) as error:
         numbers.register("number", "no_such_module:Two")
 
-    assert str(error.value).splitlines()[0] == (
-        "number 'number' is already registered by 'no_such_module:One'; 'no_such_module:Two' asks for it."
-    )
+    assert str(error.value).splitlines()[:2] == [
+        "number 'number' is already registered by 'no_such_module:One'; 'no_such_module:Two' asks for it.",
+        "  'no_such_module:One' is in no file that can be found, of no installed distribution.",
+    ]
 
 
 def test_a_refused_duplicate_changes_nothing(numbers: Registry[str, Any]) -> None:
@@ -179,7 +194,7 @@ def test_unregister_refuses_an_unknown_name(numbers: Registry[str, Any]) -> None
     assert str(error.value) == "number 'decimals' is not registered.\n  Did you mean 'decimal'?"
 
 
-def test_unregister_refuses_what_only_the_fallback_knows(announced: Registry[str, Any]) -> None:
+def test_unregister_refuses_what_only_a_provider_knows(announced: Registry[str, Any]) -> None:
     """Only explicit registrations can be removed; the error says what to do about an announced one."""
     with pytest.raises(UnknownModelTypeError) as error:
         announced.unregister("date")
@@ -199,7 +214,7 @@ def test_item_deletion_unregisters(numbers: Registry[str, Any]) -> None:
     assert list(numbers) == []
 
 
-def test_clear_keeps_what_the_fallback_knows(announced: Registry[str, Any]) -> None:
+def test_clear_keeps_what_a_provider_knows(announced: Registry[str, Any]) -> None:
     """Clearing removes every explicit registration and nothing else, and imports nothing."""
     announced.register("aa", "no_such_module:One")
     announced.register("zz", "no_such_module:Two")
@@ -364,6 +379,86 @@ def test_a_failed_import_can_be_repaired(numbers: Registry[str, Any], write_modu
     assert repaired is Decimal
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("kites.models.Kite", "Did you mean 'kites.models:Kite'?"),
+        ("Kite", "Expected a text such as 'package.module:Name'."),
+        ("kites:models:Kite", "Expected a text such as 'package.module:Name'."),
+        ("kites/models:Kite", "Expected a text such as 'package.module:Name'."),
+        ("kites.:Kite", "Expected a text such as 'package.module:Name'."),
+        (".kites:Kite", "Expected a text such as 'package.module:Name'."),
+        ("kites:", "Expected a text such as 'package.module:Name'."),
+        (" kites:Kite", "Expected a text such as 'package.module:Name'."),
+        ("", "Expected a text such as 'package.module:Name'."),
+    ],
+)
+def test_a_text_that_names_no_object_is_refused(numbers: Registry[str, Any], text: str, advice: str) -> None:
+    """What could never be imported is refused at once, not when somebody reads it."""
+    with pytest.raises(RegistryError) as error:
+        numbers.register("kite", text)
+
+    assert str(error.value) == (
+        f"number 'kite' is to stand for {text!r}, which names nothing that could be imported.\n  {advice}"
+    )
+    assert "kite" not in numbers
+
+
+def test_a_text_among_several_is_judged_alike(numbers: Registry[str, Any]) -> None:
+    """Where several objects stand under one name, each text must name one."""
+    with pytest.raises(RegistryError, match=r"is to stand for 'decimal', which names nothing"):
+        numbers.register("several", (Decimal, "decimal"))
+
+
+def test_a_lazy_value_may_be_inside_a_class(numbers: Registry[str, Any], write_module: WriteModule) -> None:
+    """What follows the colon may be dotted."""
+    module = write_module("class Outer:\n    class Inner: pass")
+    numbers.register("inner", f"{module}:Outer.Inner")
+
+    assert numbers["inner"] is sys.modules[module].Outer.Inner
+
+
+def test_a_registry_may_hold_plain_texts() -> None:
+    """With `lazy=False` a text is a value like any other: never imported, and found again by what it says."""
+    letters: Registry[str, str] = Registry("letter", lazy=False)
+    letters.register("a", "alpha")
+    letters.register("a", "".join(["al", "pha"]))
+
+    assert (letters["a"], letters.find("a").lazy, letters.name_of("alpha")) == ("alpha", False, "a")
+    with pytest.raises(DuplicateRegistrationError):
+        letters.register("a", "aleph")
+
+
+def test_a_class_is_no_duplicate_of_its_own_text(numbers: Registry[str, Any]) -> None:
+    """A package may be registered lazily and register its classes itself when it is imported."""
+    numbers.register("decimal", "decimal:Decimal")
+
+    numbers.register("decimal", Decimal)
+
+    assert numbers.find("decimal") == Registration(Decimal, "'decimal:Decimal'")
+
+
+def test_a_decorator_in_the_module_itself_is_no_duplicate(numbers: Registry[str, Any], write_module: WriteModule) -> None:
+    """While the module is imported that a text names, its class registers itself under the same name."""
+    module = write_module("import builtins\n@builtins.registry_of_a_test.register('number')\nclass Number: pass")
+    numbers.register("number", f"{module}:Number")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.registry_of_a_test", numbers, raising=False)
+        found = numbers["number"]
+
+    assert found is sys.modules[module].Number
+    assert numbers.name_of(found) == "number"
+
+
+def test_a_namesake_is_a_duplicate(numbers: Registry[str, Any]) -> None:
+    """A class with the dotted name of a registered text is another one, if its module holds another one."""
+    numbers.register("number", "decimal:Decimal")
+
+    with pytest.raises(DuplicateRegistrationError):
+        numbers.register("number", type("Decimal", (), {"__module__": "decimal"}))
+
+
 # ---- the check
 
 
@@ -407,61 +502,32 @@ def test_the_check_runs_after_a_lazy_value_was_imported() -> None:
     assert registry.find("number").lazy
 
 
-def test_the_check_runs_on_what_the_fallback_gives() -> None:
+def test_the_check_runs_on_what_a_provider_gives() -> None:
     """A value that a plugin announces is judged like any other."""
-    known = {"number": Registration("fractions:Fraction", "a plugin")}
-    registry: Registry[str, Any] = Registry("number", fallback=known.get, check=refuse_fractions)
+    provider = Knowing({"number": "fractions:Fraction"})
+    registry: Registry[str, Any] = Registry("number", providers=[provider], check=refuse_fractions)
 
     with pytest.raises(InconsistentRegistrationError, match=r"^number is no place for fractions$"):
         registry["number"]
 
 
-# ---- the fallback
+def test_the_check_of_names_runs_before_anything_is_imported() -> None:
+    """A name that can be none is refused with a lazy value as well, and as an alias."""
 
+    def refuse_numbers(name: object) -> None:
+        if not isinstance(name, str):
+            message = f"{name} is no name"
+            raise InconsistentRegistrationError(message)
 
-def test_the_fallback_answers_for_names_that_nobody_registered(announced: Registry[str, Any]) -> None:
-    """An announced name is read, found, counted and listed like a registered one."""
-    facts = ("date" in announced, list(announced), len(announced), announced.find("date").origin)
+    registry: Registry[Any, Any] = Registry("number", check_name=refuse_numbers)
+    registry.register("one", "no_such_module:One")
 
-    assert announced["date"].__module__ == "datetime"
-    assert facts == (True, ["date"], 1, "a plugin")
+    with pytest.raises(InconsistentRegistrationError, match=r"^1 is no name$"):
+        registry.register(1, "no_such_module:One")
+    with pytest.raises(InconsistentRegistrationError, match=r"^1 is no name$"):
+        registry.alias(1, "one")
 
-
-def test_an_explicit_registration_wins_over_the_fallback(announced: Registry[str, Any]) -> None:
-    """Whoever registers an announced name gets it, without `exist_ok`, and it is listed once."""
-    announced.register("date", Decimal)
-
-    assert announced["date"] is Decimal
-    assert announced.names() == ["date"]
-
-
-def test_unregister_gives_an_announced_name_back(announced: Registry[str, Any]) -> None:
-    """When the explicit registration is gone, the fallback answers again."""
-    announced.register("date", Decimal)
-
-    announced.unregister("date")
-
-    assert announced["date"].__name__ == "date"
-
-
-def test_a_listed_name_is_known_without_asking_the_fallback() -> None:
-    """Whether a name is known is answered from the listing: only reading its value may load a plugin."""
-
-    def load(name: str) -> Registration | None:
-        pytest.fail(f"{name} was loaded")
-
-    registry: Registry[str, Any] = Registry("kind", fallback=load, listing=lambda: ["date"])
-
-    assert "date" in registry
-
-
-def test_a_fallback_without_a_listing_is_asked() -> None:
-    """A name that can be read is contained, even if nothing lists it."""
-    known = {"date": Registration("datetime:date", "a plugin")}
-    registry: Registry[str, Any] = Registry("kind", fallback=known.get)
-
-    assert "date" in registry
-    assert "time" not in registry
+    assert registry.names() == ["one"]
 
 
 # ---- reading
@@ -503,6 +569,60 @@ def test_name_of_goes_by_identity(numbers: Registry[str, Any]) -> None:
     numbers.register("half", Fraction(1, 2))
 
     assert numbers.name_of(Fraction(1, 2)) is None
+
+
+def test_name_of_follows_every_change(numbers: Registry[str, Any]) -> None:
+    """Replacing, overriding, removing and reading move the inverse with the names."""
+    said = []
+    numbers.register("number", "decimal:Decimal")
+    said.append(numbers.name_of(Decimal))  # its module is imported: by whom does not matter
+    numbers.register("number", Fraction, exist_ok=True)
+    said += [numbers.name_of(Decimal), numbers.name_of(Fraction)]
+    with numbers.override("number", Decimal):
+        said += [numbers.name_of(Decimal), numbers.name_of(Fraction)]
+    said.append(numbers.name_of(Fraction))
+    numbers.unregister("number")
+    said.append(numbers.name_of(Fraction))
+
+    assert said == ["number", None, "number", "number", None, "number", None]
+
+
+def test_name_of_several_names_is_the_first_in_the_alphabet(numbers: Registry[str, Any]) -> None:
+    """In whatever order they were registered; when it goes, the next one answers."""
+    for name in "bca":
+        numbers.register(name, Decimal)
+    first = numbers.name_of(Decimal)
+    numbers.unregister("a")
+
+    assert (first, numbers.name_of(Decimal)) == ("a", "b")
+
+
+def test_names_are_selected_by_a_pattern(numbers: Registry[str, Any]) -> None:
+    """A pattern selects as it does among files, and case matters."""
+    for name in ("kite_small", "kite_large", "Kite", "dragon"):
+        numbers.register(name, Decimal)
+
+    assert numbers.names("kite_*") == ["kite_large", "kite_small"]
+    assert numbers.names("[dK]*") == ["Kite", "dragon"]
+    assert numbers.names("swan") == []
+
+
+def test_names_that_are_classes_are_selected_by_their_own(numbers: Registry[Any, Any]) -> None:
+    """A pattern is compared with what the class is called."""
+    numbers.register(Decimal, "no_such_module:One")
+    numbers.register(Fraction, "no_such_module:Two")
+
+    assert numbers.names("Dec*") == [Decimal]
+
+
+def test_the_nearest_of_many_names_is_suggested(numbers: Registry[str, Any]) -> None:
+    """A misspelt name is found among thousands, wherever the mistake is."""
+    for number in range(2000):
+        numbers.register(f"mitten_{number}", Decimal)
+
+    for wrong in ("kitten_1417", "mittn_1417", "mitten_1417_"):
+        with pytest.raises(UnknownModelTypeError, match=r"Did you mean 'mitten_1417'\?$"):
+            numbers[wrong]
 
 
 @pytest.mark.parametrize(
@@ -555,200 +675,8 @@ def test_get_answers_the_default(numbers: Registry[str, Any]) -> None:
     assert answers == (Decimal, None, 0)
 
 
-def test_pop_takes_a_value_out(numbers: Registry[str, Any]) -> None:
-    """`pop` removes what it returns, and answers the default where there is nothing."""
-    numbers.register("decimal", Decimal)
-
-    answers = numbers.pop("decimal"), numbers.pop("decimal", None)
-
-    assert answers == (Decimal, None)
-    assert len(numbers) == 0
-
-
-def test_setdefault_registers_only_what_is_absent(numbers: Registry[str, Any]) -> None:
-    """The first value stays."""
-    answers = numbers.setdefault("number", Decimal), numbers.setdefault("number", Fraction)
-
-    assert answers == (Decimal, Decimal)
-
-
 def test_the_repr_counts_the_registrations(announced: Registry[str, Any]) -> None:
     """A registry shows how many explicit entries it has."""
     announced.register("decimal", Decimal)
 
     assert repr(announced) == "<Registry of 1 kind entries>"
-
-
-# ---- threads
-
-
-def in_threads(count: int, job: Callable[[int], Any]) -> list[Any]:
-    """Run a job in threads that all start at once, and return their answers."""
-    start = threading.Barrier(count)
-
-    def run(number: int) -> Any:
-        start.wait()
-        return job(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
-
-
-@pytest.fixture
-def impatient_threads() -> Any:
-    """Let the interpreter switch threads as often as it can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("impatient_threads")
-def test_threads_that_register_different_names_lose_none(numbers: Registry[str, Any]) -> None:
-    """Sixteen threads with a hundred names each end in sixteen hundred names."""
-
-    def register(thread: int) -> None:
-        for number in range(100):
-            numbers.register(f"{thread}-{number}", Decimal)
-            numbers.names()
-
-    in_threads(16, register)
-
-    assert len(numbers) == 1600
-
-
-@pytest.mark.usefixtures("impatient_threads")
-def test_threads_that_race_for_a_name_have_one_winner(numbers: Registry[str, Any]) -> None:
-    """However often sixteen threads race, one gets the name, all others an error, and the winner keeps it."""
-    for race in range(50):
-        values = [type("Racer", (), {}) for _ in range(16)]
-
-        def register(thread: int, name: str = f"race-{race}", values: list[type] = values) -> bool:
-            try:
-                numbers.register(name, values[thread])
-            except DuplicateRegistrationError:
-                return False
-            return True
-
-        won = in_threads(16, register)
-
-        assert won.count(True) == 1
-        assert numbers[f"race-{race}"] is values[won.index(True)]
-
-
-@pytest.mark.usefixtures("impatient_threads")
-def test_threads_that_read_a_lazy_value_get_the_same_object(write_module: WriteModule) -> None:
-    """A module that is slow to import is executed once, and every thread has its class."""
-    module = write_module("import time\ntime.sleep(0.05)\nclass Number: pass")
-    registry: Registry[str, Any] = Registry("number")
-    registry.register("number", f"{module}:Number")
-
-    found = in_threads(8, lambda _: registry["number"])
-
-    assert set(found) == {sys.modules[module].Number}
-
-
-# ---- against a dict
-
-NAMES = ("a", "b", "known")
-VALUES = (Decimal, Fraction, "decimal:Decimal", "fractions:Fraction")
-OBJECTS = {"decimal:Decimal": Decimal, "fractions:Fraction": Fraction}
-FALLBACK = {"known": "fractions:Fraction"}
-
-
-class AgainstADict(RuleBasedStateMachine):
-    """A registry and a dict that go through the same motions say the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        known = {name: Registration(value, "a plugin") for name, value in FALLBACK.items()}
-        self.registry: Registry[str, Any] = Registry("kind", fallback=known.get, listing=known.keys)
-        self.given: dict[str, Any] = {}
-        """What was registered under each name, as it was given."""
-        self.read: set[str] = set()
-        """The names whose value was read since."""
-
-    def stands_for(self, name: str) -> Any:
-        """Return the value that a read of a name must give, or None."""
-        value = self.given.get(name, FALLBACK.get(name))
-        return OBJECTS.get(value, value)
-
-    def owns(self, name: str, value: Any) -> bool:
-        """Whether registering a value under a name again must do nothing."""
-        return self.given.get(name) == value or (name in self.read and self.stands_for(name) is value)
-
-    @rule(name=st.sampled_from(NAMES), value=st.sampled_from(VALUES), exist_ok=st.booleans())
-    def register(self, name: str, value: Any, exist_ok: bool) -> None:
-        """A name goes to the first who asks, or with `exist_ok` to the last."""
-        if name in self.given and not exist_ok and not self.owns(name, value):
-            with pytest.raises(DuplicateRegistrationError):
-                self.registry.register(name, value)
-        else:
-            self.registry.register(name, value, exist_ok=exist_ok)
-            if name not in self.given or not self.owns(name, value):
-                self.given[name] = value
-                self.read.discard(name)
-
-    @rule(name=st.sampled_from(NAMES))
-    def unregister(self, name: str) -> None:
-        """Only what was registered can be removed."""
-        if name in self.given:
-            self.registry.unregister(name)
-            del self.given[name]
-            self.read.discard(name)
-        else:
-            with pytest.raises(UnknownModelTypeError):
-                self.registry.unregister(name)
-
-    @rule(name=st.sampled_from(NAMES))
-    def read_value(self, name: str) -> None:
-        """A name gives what was registered, else what the fallback knows, else nothing."""
-        assert self.registry.get(name) is self.stands_for(name)
-        if name in self.given:
-            self.read.add(name)
-
-    @rule(name=st.sampled_from(NAMES), value=st.sampled_from(VALUES), fails=st.booleans())
-    def override(self, name: str, value: Any, fails: bool) -> None:
-        """A block gives a name another meaning, and leaves no trace however it ends."""
-        with suppress(ZeroDivisionError), self.registry.override(name, value):
-            assert self.registry[name] is OBJECTS.get(value, value)
-            if fails:
-                raise ZeroDivisionError
-
-    @rule()
-    def clear(self) -> None:
-        """Everything that was registered is gone."""
-        self.registry.clear()
-        self.given.clear()
-        self.read.clear()
-
-    @invariant()
-    def names_agree(self) -> None:
-        """Names, iteration, length and membership agree with the dict."""
-        names = sorted(self.given.keys() | FALLBACK.keys())
-
-        assert names == self.registry.names() == list(self.registry)
-        assert len(self.registry) == len(names)
-        assert [name for name in NAMES if name in self.registry] == names
-
-    @invariant()
-    def origins_agree(self) -> None:
-        """A value is lazy as long as it is a text that nobody read."""
-        for name in self.registry:
-            found = self.registry.find(name)
-
-            assert found.lazy == (isinstance(self.given.get(name, "a:text"), str) and name not in self.read)
-
-    @invariant()
-    def inverses_agree(self) -> None:
-        """A value tells a name that it is registered under, or None if there is none."""
-        for value in (Decimal, Fraction):
-            owners = [name for name in self.given if self.registry.find(name).value is value]
-
-            assert self.registry.name_of(value) in (owners or [None])
-
-
-class TestAgainstADict(AgainstADict.TestCase):  # type: ignore[misc]
-    """Hypothesis walks the machine."""
-
-    settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

@@ -1,6 +1,7 @@
-"""What the tests of this package share: a Hub of their own, and processes in which its real client runs."""
+"""What the tests of this package share: a Hub of their own with processes of its real client, and modules to import."""
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -8,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,31 @@ def talk(home: Path) -> Iterator[Callable[[str, dict[str, str], dict[str, Any]],
 
     with contextlib.ExitStack() as stack:
         yield talking
+
+
+@pytest.fixture
+def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget whatever the test imports, and where from."""
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def define(tmp_path: Path, clean_imports: None) -> Callable[..., type]:
+    """Return a function that writes files below the folder `code`, and imports the class at `module.Class`."""
+    del clean_imports
+
+    def write_and_import(files: Mapping[str, str], reference: str = "pkg.a.A") -> type:
+        for name, text in files.items():
+            (tmp_path / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "code" / name).write_text(text, encoding="utf-8")
+        sys.path.insert(0, str(tmp_path / "code"))
+        importlib.invalidate_caches()
+        module, _, name = reference.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+    return write_and_import

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ TOKEN = "hf_loopback"  # noqa: S105 - opens nothing but this
 """The access token that may read and write."""
 
 READER = "hf_reader"
-"""The access token that may only read."""
+"""The access token that may only read, and nothing that is gated."""
 
 LARGE = (".safetensors", ".bin")
 """How the names of files end that are large ones, whatever their size."""
@@ -39,6 +40,32 @@ class RefusedError(Exception):
         super().__init__(code)
         self.status = status
         self.headers = {"X-Error-Code": code, "X-Error-Message": f"refused: {code or status.phrase}", **headers}
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the requests that it is about.
+
+    Attributes:
+        pattern: A regular expression, found in method and path of a request.
+        status: The answer, if it is an error.
+        code: The code of that error.
+        pause: Seconds before the answer.
+        cut: After how many bytes of a file the connection breaks, if it does.
+        trickle: Seconds between two bytes of a file.
+        times: How many requests are left to go wrong; None for all.
+    """
+
+    pattern: str
+    status: HTTPStatus | None = None
+    code: str = ""
+    pause: float = 0
+    cut: int | None = None
+    trickle: float = 0
+    times: int | None = None
+
+
+NO_FAULT = Fault("")
 
 
 @dataclass
@@ -75,6 +102,10 @@ class LoopbackHub:
         requests: Method and path of each request, in order.
         sent: How many bytes of files and answers were sent.
         broken: While true, every request fails as if the Hub were down.
+        faults: What goes wrong; the first that a request matches counts.
+        moved: The present id of a repository by its former one.
+        elsewhere: The address of the Hub that has those which moved, if it is another one.
+        shown: To which host which token was shown with which request.
         unseen: The ids of repositories that exist, but not for whoever asks.
         large: The large files that were uploaded, by the SHA-256 of their content.
         meanwhile: What happens when the next commit is prepared, as by somebody else.
@@ -85,6 +116,10 @@ class LoopbackHub:
         self.requests: list[str] = []
         self.sent = 0
         self.broken = False
+        self.faults: list[Fault] = []
+        self.moved: dict[str, str] = {}
+        self.elsewhere = ""
+        self.shown: list[tuple[str, str, str]] = []
         self.unseen: set[str] = set()
         self.large: dict[str, bytes] = {}
         self.meanwhile: Callable[[], object] | None = None
@@ -111,6 +146,10 @@ class LoopbackHub:
         self.requests.clear()
         self.sent = 0
         self.broken = False
+        self.faults.clear()
+        self.moved.clear()
+        self.elsewhere = ""
+        self.shown.clear()
         self.unseen.clear()
         self.large.clear()
         self.meanwhile = None
@@ -134,6 +173,15 @@ class LoopbackHub:
         references = self.repositories[name].references
         references[tag] = references["main"]
 
+    def fail(self, pattern: str, status: int | None = None, **how: Any) -> None:
+        """Let requests go wrong from now on; see `Fault`."""
+        self.faults.append(Fault(pattern, None if status is None else HTTPStatus(status), **how))
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a repository another id; who asks for the former one is sent on."""
+        self.repositories[new] = self.repositories.pop(name)
+        self.moved[name] = new
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers one request of a client."""
@@ -147,11 +195,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with what the path names, or with the Hub's own kind of error."""
         self.body = self.read_body()
-        self.hub.requests.append(f"{self.command} {self.path}")
+        request = f"{self.command} {self.path}"
+        self.hub.requests.append(request)
+        self.note_token(request)
+        self.fault = self.take_fault(request)
+        time.sleep(self.fault.pause)
         try:
             self.answer(urlsplit(self.path).path)
         except RefusedError as error:
             self.reply(error.status, b"{}", error.headers)
+        except ConnectionError:  # whoever asked has gone
+            self.close_connection = True
 
     do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server asks for
 
@@ -166,16 +220,42 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
+    def note_token(self, request: str) -> None:
+        """Write down which token was shown to which host."""
+        authorization = self.headers.get("Authorization")
+        if authorization is not None:
+            host = (self.headers.get("Host") or "").partition(":")[0]
+            self.hub.shown.append((host, authorization.removeprefix("Bearer "), request))
+
+    def take_fault(self, request: str) -> Fault:
+        """Return what goes wrong with a request."""
+        for fault in self.hub.faults:
+            if fault.times != 0 and re.search(fault.pattern, request):
+                fault.times = None if fault.times is None else fault.times - 1
+                return fault
+        return NO_FAULT
+
     def answer(self, path: str) -> None:
         """Find the route of a path and take it."""
         if self.hub.broken:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE)
+        if self.fault.status is not None:
+            raise RefusedError(self.fault.status, self.fault.code)
+        self.send_on()
         for methods, pattern, route in ROUTES:
             match = re.fullmatch(pattern, path)
             if match is not None and self.command in methods.split():
                 route(self, **{name: unquote(part) for name, part in match.groupdict("main").items()})
                 return
         raise RefusedError(HTTPStatus.NOT_FOUND)
+
+    def send_on(self) -> None:
+        """Say where a repository is now that had another id."""
+        for name, new in self.hub.moved.items():
+            found = re.fullmatch(rf"(/api/models|)/{name}(/.*)?", self.path)
+            if found is not None:
+                place = f"{self.hub.elsewhere}{found[1]}/{new}{found[2] or ''}"
+                raise RefusedError(HTTPStatus.TEMPORARY_REDIRECT, Location=place)
 
     # ---- who may do what
 
@@ -207,9 +287,14 @@ class Handler(BaseHTTPRequestHandler):
             # Without a token the Hub does not tell an absent repository from a private one.
             status = HTTPStatus.UNAUTHORIZED if authorization is None else HTTPStatus.NOT_FOUND
             raise RefusedError(status, "RepoNotFound")
-        if repository.gated and authorization is None:
-            raise RefusedError(HTTPStatus.UNAUTHORIZED, "GatedRepo")
         return repository
+
+    def check_admitted(self, repository: Repository) -> None:
+        """Let only those read the files of a gated repository who were admitted. What it is, everybody may know."""
+        authorization = self.authorized()
+        if repository.gated and authorization != f"Bearer {TOKEN}":
+            status = HTTPStatus.UNAUTHORIZED if authorization is None else HTTPStatus.FORBIDDEN
+            raise RefusedError(status, "GatedRepo")
 
     # ---- reading
 
@@ -231,6 +316,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_file(self, name: str, revision: str, path: str) -> None:
         """Send a file of a repository at a revision."""
         repository = self.readable(name)
+        self.check_admitted(repository)
         commit = repository.resolve(revision)
         data = repository.commits[commit].get(path)
         if data is None:
@@ -317,7 +403,8 @@ class Handler(BaseHTTPRequestHandler):
         for each in objects:
             where = f"{self.hub.endpoint}/large/{each['oid']}"
             if each["oid"] not in self.hub.large:
-                each["actions"] = {"upload": {"href": where}, "verify": {"href": f"{where}/verify"}}
+                elsewhere = where.replace("127.0.0.1", "localhost")
+                each["actions"] = {"upload": {"href": elsewhere}, "verify": {"href": f"{where}/verify"}}
         self.reply_json({"transfer": "basic", "objects": objects})
 
     def put_large(self, large: str) -> None:
@@ -376,7 +463,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.hub.sent += len(body)
-            self.wfile.write(body)
+            self.send_body(body)
+
+    def send_body(self, body: bytes) -> None:
+        """Send a body, byte by byte or not to its end if that is what goes wrong."""
+        size = 1 if self.fault.trickle else max(1, len(body))
+        for start in range(0, len(body[: self.fault.cut]), size):
+            self.wfile.write(body[: self.fault.cut][start : start + size])
+            time.sleep(self.fault.trickle)
+        self.close_connection |= self.fault.cut is not None
 
 
 def git_name(data: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nameplate_config import PreTrainedConfig, SourceCodeError, UnsafePathError
+from nameplate_config import PreTrainedConfig, SourceCodeError, UnknownOptionError, UnsafePathError
 
 CONFIGURATION = """
 from nameplate_config import PreTrainedConfig
@@ -115,6 +115,32 @@ def test_the_auto_class_can_be_another(define: Define, target: Path):
     cls().save_pretrained(target)
 
     assert values(target)["auto_map"] == {"AutoBackbone": "configuration.BlockConfig"}
+
+
+def test_the_auto_class_can_be_given_itself(define: Define, target: Path):
+    """Transformers passes the Auto class and not its name."""
+
+    class AutoBackbone: ...
+
+    cls = define().BlockConfig
+    cls.register_for_auto_class(auto_class=AutoBackbone)
+    cls().save_pretrained(target)
+
+    assert values(target)["auto_map"] == {"AutoBackbone": "configuration.BlockConfig"}
+
+
+@pytest.mark.parametrize("auto_class", ["", "Auto Config", "module.AutoConfig", 3, None])
+def test_what_is_no_auto_class_is_refused(auto_class: Any, define: Define):
+    """Whatever could not be a key of `auto_map` is an error, and registers nothing."""
+    cls = define().BlockConfig
+    with pytest.raises(UnknownOptionError) as caught:
+        cls.register_for_auto_class(auto_class)
+
+    assert str(caught.value) == (
+        f"auto_class must be the name of an Auto class, or the class, found {auto_class!r}.\n"
+        "  Give a name such as 'AutoModelForImageClassification'."
+    )
+    assert "_auto_classes" not in vars(cls)
 
 
 def test_what_auto_map_says_of_other_classes_stays(define: Define, target: Path):
@@ -302,3 +328,35 @@ def test_registering_costs_only_whoever_registers(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
+
+
+# ---- Transformers' Auto classes
+
+
+def test_what_auto_classes_of_transformers_add_is_accepted(define: Define, target: Path):
+    """`_from_auto`, and the name of the source once more, are no fields; without the first the second is unknown."""
+    cls = define().BlockConfig
+    cls(width=3).save_pretrained(target)
+    options = {"name_or_path": str(target), "return_unused_kwargs": True, "revision": None}
+
+    assert cls.from_pretrained(target, _from_auto=True, **options, strict=False) == (cls(width=3), {"strict": False})
+    assert cls.from_pretrained(target, **options)[1] == {"name_or_path": str(target)}
+    with pytest.raises(UnknownOptionError, match="strickt"):
+        cls.from_pretrained(target, _from_auto=True, name_or_path="x", strickt=False)
+
+
+def test_a_dict_can_say_where_it_lies(define: Define):
+    """`from_dict` takes `name_or_path`, which answers under Transformers' name as well."""
+    cls = define().BlockConfig
+    config, unused = cls.from_dict({"width": 3}, name_or_path="user/name", return_unused_kwargs=True)
+
+    assert (config.name_or_path, config._name_or_path, unused) == ("user/name", "user/name", {})
+    assert (cls().name_or_path, cls()._name_or_path, cls.sub_configs) == ("", "", {})
+
+
+def test_an_old_file_keeps_its_own_key(define: Define):
+    """`_name_or_path` in a file of an old version of Transformers is kept, and is not the place it was read from."""
+    config = define().BlockConfig.from_dict({"_name_or_path": "theirs"}, name_or_path="ours")
+
+    assert config._name_or_path == "ours"
+    assert config.to_dict()["_name_or_path"] == "theirs"

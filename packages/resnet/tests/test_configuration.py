@@ -62,7 +62,12 @@ def test_a_default_is_that_of_timm(field: str) -> None:
 
 def test_every_field_is_compared_with_timm() -> None:
     """The table of names above misses no field."""
-    assert {field.name for field in fields(ResnetConfig)} == {*TIMM_NAMES, "block_type", "layers"}
+    assert {field.name for field in fields(ResnetConfig)} == {
+        *TIMM_NAMES,
+        "block_type",
+        "layers",
+        *BackboneConfigMixin._rivals,
+    }
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -75,11 +75,12 @@ def test_a_body_takes_itself_from_a_folder_of_timm(timm_folder: tuple[Path, dict
 
 
 def test_a_folder_of_timm_without_a_config_of_ours(timm_folder: tuple[Path, dict[str, Any]]):
-    """Timm's config has none of our fields, so the default network is meant, and weights of another are refused."""
+    """Timm's own config and names are enough."""
     folder, options = timm_folder
+    model = ResnetModelForImageClassification.from_pretrained(folder, **options)
 
-    with pytest.raises(MismatchError, match=r"does not fit ResnetModelForImageClassification; no model is returned"):
-        ResnetModelForImageClassification.from_pretrained(folder, key_mapping=INTO_OURS, **options)
+    assert same(model.model, network(1))
+    assert model.load_report.exact
 
 
 def test_a_folder_of_timm_fills_a_network_of_timm(timm_folder: tuple[Path, dict[str, Any]]):

@@ -12,7 +12,12 @@ from nameplate_conformance.laws import l3_files as l3_files
 from nameplate_conformance.laws import l3_report as l3_report
 from nameplate_conformance.laws import l3_trip as l3_trip
 from nameplate_conformance.laws import l3_values as l3_values
+from nameplate_conformance.laws import l4_auto as l4_auto
+from nameplate_conformance.laws import l4_machine as l4_machine
+from nameplate_conformance.laws import l4_plugins as l4_plugins
 from nameplate_conformance.laws import l4_registry as l4_registry
+from nameplate_conformance.laws import l4_threads as l4_threads
+from nameplate_conformance.laws import l4_trust as l4_trust
 from nameplate_conformance.laws import l5_device as l5_device
 from nameplate_conformance.laws import l6_compile as l6_compile
 from nameplate_conformance.laws import l6_training as l6_training

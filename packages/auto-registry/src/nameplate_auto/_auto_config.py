@@ -1,79 +1,92 @@
-"""`CONFIG_MAPPING` and `AutoConfig`: from the `model_type` in a file to a config class."""
+"""`AutoConfig`: from the `model_type` in a file to a config."""
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
-from nameplate_auto._plugins import announced, announced_class
-from nameplate_auto._registry import Registry
-from nameplate_auto.errors import (
-    InconsistentRegistrationError,
-    RegistryError,
-    RemoteCodeError,
-    UnknownModelTypeError,
-)
+from nameplate_auto._config_file import ConfigFile, Reading, is_ours
+from nameplate_auto._config_mapping import CONFIG_MAPPING
+from nameplate_auto._registration import Registration
+from nameplate_auto.errors import RegistryError
 from nameplate_config import (
     PreTrainedConfig,
     Source,
-    config_from_values,
     dispatch_configs,
     open_source,
-    read_config_values,
     refuse_unknown_fields,
     split_options,
 )
 from nameplate_config.typing import StrPath
-from nameplate_config.wording import did_you_mean, listed, sentences, shown
 
+if TYPE_CHECKING:
+    from nameplate_auto._remote import Trust
 
-def _check_config(model_type: str, value: Any) -> None:
-    if not isinstance(value, type):
-        message = f"model_type {model_type!r} must stand for a config class, found {shown(value)}."
-        raise InconsistentRegistrationError(message)
-    own = getattr(value, "model_type", None)
-    if own != model_type:
-        message = sentences(
-            f"{value.__name__}.model_type is {own!r}, but it is being registered as {model_type!r}.",
-            "A checkpoint could not be found again under its own name. Make the two agree.",
-        )
-        raise InconsistentRegistrationError(message)
-
-
-CONFIG_MAPPING: Registry[str, type[PreTrainedConfig]] = Registry(
-    "model_type",
-    fallback=lambda name: announced_class(name, "AutoConfig"),
-    listing=announced,
-    check=_check_config,
-)
-"""The config class of every `model_type`: those registered here and those that installed packages announce."""
+Decorated = TypeVar("Decorated", bound=type[Any])
 
 
 class AutoConfig:
     """Finds the config class by the `model_type` that a file names.
 
     Example:
-        >>> class BlockConfig(PreTrainedConfig):
+        >>> @AutoConfig.register("doc_block")
+        ... class BlockConfig(PreTrainedConfig):
         ...     model_type = "doc_block"
         ...     width: int = 8
-        >>> AutoConfig.register("doc_block", BlockConfig)
         >>> AutoConfig.for_model("doc_block", width=4)
         BlockConfig(width=4)
-        >>> CONFIG_MAPPING.unregister("doc_block")
+        >>> AutoConfig.unregister("doc_block")
     """
 
-    def __new__(cls) -> NoReturn:
+    def __new__(cls, *_: Any, **__: Any) -> NoReturn:
         """Refuse: this class only has class methods."""
         message = "AutoConfig is not instantiated; call AutoConfig.from_pretrained(source)."
         raise RegistryError(message)
 
+    # ---- registering
+
+    @overload
     @classmethod
-    def register(cls, model_type: str, config_class: type[PreTrainedConfig], *, exist_ok: bool = False) -> None:
-        """Register a config class under its `model_type`.
+    def register(cls, model_type: str, *, exist_ok: bool = False) -> Callable[[Decorated], Decorated]: ...
+
+    @overload
+    @classmethod
+    def register(
+        cls, model_type: str, config_class: type[PreTrainedConfig] | str, *, exist_ok: bool = False
+    ) -> None: ...
+
+    @classmethod
+    def register(
+        cls, model_type: str, config_class: type[PreTrainedConfig] | str | None = None, *, exist_ok: bool = False
+    ) -> Callable[[Decorated], Decorated] | None:
+        """Register a config class, or a lazy ``"package.module:Class"``, under its `model_type`; or decorate one.
 
         Raises:
             DuplicateRegistrationError: If the name stands for another class and *exist_ok* is false.
             InconsistentRegistrationError: If the class says another `model_type`.
         """
+        if config_class is None:
+            return CONFIG_MAPPING.register(model_type, exist_ok=exist_ok)
         CONFIG_MAPPING.register(model_type, config_class, exist_ok=exist_ok)
+        return None
+
+    @classmethod
+    def unregister(cls, model_type: str) -> None:
+        """Remove an explicit registration; what an installed package announces stays known.
+
+        Raises:
+            UnknownModelTypeError: If there is none.
+        """
+        CONFIG_MAPPING.unregister(model_type)
+
+    @classmethod
+    def find(cls, model_type: str) -> Registration:
+        """Return what stands under a `model_type` and where it came from, without importing it.
+
+        Raises:
+            UnknownModelTypeError: If nothing does.
+        """
+        return CONFIG_MAPPING.find(model_type)
+
+    # ---- configs
 
     @classmethod
     def for_model(cls, model_type: str, **kwargs: Any) -> PreTrainedConfig:
@@ -84,67 +97,85 @@ class AutoConfig:
         """
         return CONFIG_MAPPING[model_type](**kwargs)
 
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: StrPath | Source,
+        *,
+        return_unused_kwargs: Literal[True],
+        model_type: str | None = None,
+        trust_remote_code: "Trust" = None,
+        code_revision: str | None = None,
+        **kwargs: Any,
+    ) -> tuple[PreTrainedConfig, dict[str, Any]]: ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: StrPath | Source,
+        *,
+        return_unused_kwargs: Literal[False] = False,
+        model_type: str | None = None,
+        trust_remote_code: "Trust" = None,
+        code_revision: str | None = None,
+        **kwargs: Any,
+    ) -> PreTrainedConfig: ...
+
     @classmethod
     def from_pretrained(
         cls,
         source: StrPath | Source,
         *,
         return_unused_kwargs: bool = False,
-        trust_remote_code: bool = False,
+        model_type: str | None = None,
+        trust_remote_code: "Trust" = None,
+        code_revision: str | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> PreTrainedConfig | tuple[PreTrainedConfig, dict[str, Any]]:
         """Load the config of a checkpoint, as the class that its `model_type` names.
 
+        A registered class always reads it, and never needs trust. A file that names no registered `model_type` is
+        read by the class one of whose `foreign_formats` it is of, else by the class that the checkpoint brings.
+
         Args:
-            source: A folder, or the id of a repository.
+            source: A folder, a JSON file, or the id of a repository.
             return_unused_kwargs: Return ``(config, unused)`` with the arguments that name no field.
-            trust_remote_code: Whether code of the repository may run. A registered class never needs it.
+            model_type: The registered name of what it is, whatever the file says.
+            trust_remote_code: Which code of the checkpoint may run.
+            code_revision: The revision of that code, where it lies in another repository.
             **kwargs: The options of `HubOptions`, and fields that get another value than the file's.
 
         Raises:
             SourceNotFoundError: If there is no such folder, repository or config file.
             ConfigError: If the file cannot be read as the config that it names.
             UnknownModelTypeError: If its `model_type` is absent or nothing is registered under it.
-            RemoteCodeError: If only code from its repository could read it.
+            RemoteCodeError: If only code from its repository could read it, and may not run.
             UnknownOptionError: If an argument is neither an option nor a field and unused ones are not returned.
         """
         options, overrides = split_options(kwargs)
         opened = open_source(source, allow_file=True, **options)
-        values, where = read_config_values(opened)
-        config_class = _config_class(values, where, trust_remote_code=trust_remote_code)
-        config, unused = config_from_values(config_class, values, where=where, overrides=overrides, source=opened)
+        file = ConfigFile.of(opened, Reading(model_type, trust_remote_code, code_revision))
+        config_class = file.local_class()
+        if config_class is None:
+            if not file.auto_map.get("AutoConfig"):
+                raise file.unknown()
+            config_class = file.remote_class("AutoConfig")
+        config, unused = file.read_as(config_class, overrides)
         if return_unused_kwargs:
             return config, unused
-        refuse_unknown_fields(config_class, unused)
+        _refuse_unused(config, unused)
         return config
 
 
+def _refuse_unused(config: Any, unused: dict[str, Any]) -> None:
+    if is_ours(type(config)):
+        refuse_unknown_fields(type(config), unused)
+    elif unused:
+        from nameplate_auto._duck import refuse_unused  # noqa: PLC0415 - only for classes of others
+
+        refuse_unused(config, unused)
+
+
 dispatch_configs(AutoConfig, CONFIG_MAPPING.__getitem__)
-
-
-def _config_class(values: Mapping[str, Any], where: str, *, trust_remote_code: bool) -> type[PreTrainedConfig]:
-    model_type = values.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        message = sentences(
-            f"{where} names no model_type, so nothing says which architecture it is of.",
-            f"Registered: {listed(CONFIG_MAPPING.names())}. Load it with the class itself, or add the key.",
-        )
-        raise UnknownModelTypeError(message)
-    if model_type in CONFIG_MAPPING:
-        return CONFIG_MAPPING[model_type]
-    if values.get("auto_map"):
-        allowed = "trusted, but" if trust_remote_code else "not trusted, and"
-        message = sentences(
-            f"model_type {shown(model_type)} in {where} is not registered; "
-            "the checkpoint brings its own code (auto_map).",
-            f"That code is {allowed} this version of nameplate-auto runs no code of a checkpoint.",
-            "Install the package that defines the architecture, or register its classes.",
-        )
-        raise RemoteCodeError(message)
-    names = CONFIG_MAPPING.names()
-    message = sentences(
-        f"model_type {shown(model_type)} in {where} is not registered.",
-        did_you_mean(model_type, names) or f"Registered: {listed(names)}.",
-        "Install the package that defines it, or register its config class with AutoConfig.register.",
-    )
-    raise UnknownModelTypeError(message)

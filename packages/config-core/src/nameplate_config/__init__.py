@@ -1,10 +1,12 @@
 """Typed configs that come back exactly as they went in, without torch."""
 
+from nameplate_config._backbone import BackboneConfigMixin as BackboneConfigMixin
 from nameplate_config._codec import register_codec as register_codec
 from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
 from nameplate_config._dtype import DType as DType
 from nameplate_config._fields import MISSING as MISSING
 from nameplate_config._fields import Field as Field
+from nameplate_config._foreign import ForeignFormat as ForeignFormat
 from nameplate_config._inspection import argument_names as argument_names
 from nameplate_config._inspection import config_from_values as config_from_values
 from nameplate_config._inspection import fields as fields
@@ -17,6 +19,7 @@ from nameplate_config._publish import model_card as model_card
 from nameplate_config._publish import publish as publish
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
 from nameplate_config._source import Source as Source
+from nameplate_config._source import open_repository as open_repository
 from nameplate_config._source import open_source as open_source
 from nameplate_config._source import split_options as split_options
 from nameplate_config.errors import FILE_CODES as FILE_CODES
@@ -38,10 +41,12 @@ __all__ = [
     "FILE_CODES",
     "HUB_OPTIONS",
     "MISSING",
+    "BackboneConfigMixin",
     "ConfigError",
     "ConfigFileError",
     "DType",
     "Field",
+    "ForeignFormat",
     "FrozenConfigError",
     "HubError",
     "NameplateError",
@@ -62,6 +67,7 @@ __all__ = [
     "given_fields",
     "migrates",
     "model_card",
+    "open_repository",
     "open_source",
     "publish",
     "read_config_values",

@@ -1,10 +1,10 @@
-"""The source that defines a class, copied beside a checkpoint with the layout of its package.
+"""The source that defines classes, collected to be copied beside a checkpoint with the layout of their package.
 
-A class is saved with the files that its module imports relatively, at any depth. Whoever loads the checkpoint
-runs its folder as the root of a private package: relative imports keep working there, imports of the own package
-by its name do not, and are refused here. Nothing is imported or run: the source is only parsed, and what is
-imported already is asked where packages lie. Imports made by a call, such as `importlib.import_module`, are not
-seen. Running such code belongs elsewhere.
+Classes are saved with the files that their modules import relatively, at any depth, and the data files that these
+name. Whoever loads the checkpoint runs its folder as the root of a private package: relative imports keep working
+there, imports of the own package by its name do not, and are refused here. Nothing is imported or run: the source is
+only parsed, and what is imported already is asked where packages lie. Imports made by a call, such as
+`importlib.import_module`, are not seen. Running such code belongs elsewhere.
 """
 
 import ast
@@ -12,18 +12,23 @@ import functools
 import importlib.machinery
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nameplate_config.errors import SourceCodeError, SourceNotFoundError, UnsafePathError
-from nameplate_config.files import make_folder, member, read_file, replace_file
+from nameplate_config._code_rules import (
+    MOST_BYTES,
+    MOST_DATA_FILES,
+    MOST_FILES,
+    data_names,
+    held_files,
+    is_of_checkpoint,
+)
+from nameplate_config.errors import SourceCodeError
+from nameplate_config.files import read_file
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
-
-_MOST_FILES = 200
-_MOST_BYTES = 4 << 20
 
 # Source first: where a module is compiled as well, the copy is imported from its source.
 _SUFFIXES = (".py", *importlib.machinery.EXTENSION_SUFFIXES, *importlib.machinery.BYTECODE_SUFFIXES)
@@ -39,14 +44,14 @@ _Need = tuple[Path, str]
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """The source of one class, read once.
+    """The source of some classes, read once.
 
     Attributes:
-        reference: Where the class is found in the folder, as `auto_map` says it: ``configuration_resnet.ResnetConfig``.
+        references: Where each class is found in the folder, as `auto_map` says it: ``modeling_resnet.ResnetModel``.
         files: The bytes of each file by its path in the checkpoint folder, with slashes.
     """
 
-    reference: str
+    references: tuple[str, ...]
     files: Mapping[str, bytes]
 
 
@@ -73,59 +78,55 @@ class _Module:
         return f"{self.path}:{line}"
 
 
-def source_files(cls: type) -> SourceFiles:
-    """Return the source that defines a class: its module, and every module imported relatively from there.
+def source_files(*classes: type) -> SourceFiles:
+    """Return the source that defines classes: their modules, every module imported relatively from there, and data.
 
-    The root of the copy is the smallest package that holds all of them. A package below the root is copied with its
-    `__init__`; the `__init__` of the root only if a name is imported from it.
+    The root of the copy is the smallest package that holds all modules. A package below the root is copied with its
+    `__init__`; the `__init__` of the root only if a name is imported from it. Data files are those beside a module
+    that it names, see `data_names`. Of classes that came as code from a checkpoint, its files are returned unchanged.
 
     Raises:
         SourceCodeError: If there is no such source, or it would not work beside a checkpoint.
     """
     try:
-        start = _defining_module(cls)
-        modules = _closure(start)
+        held = [each for each in map(held_files, classes) if each is not None]
+        _refuse_apart(classes)
+        return _held(classes, *held[0]) if held else _collected(classes)
     except SourceCodeError as error:
-        message = sentences(f"the code of {cls.__qualname__} cannot be saved beside a checkpoint.", str(error))
+        names = listed(cls.__qualname__ for cls in classes)
+        message = sentences(f"the code of {names} cannot be saved beside a checkpoint.", str(error))
         raise SourceCodeError(message) from error.__cause__
-    depth = len(_root(start, modules))
+
+
+def _held(classes: Sequence[type], root: str, files: Mapping[str, bytes]) -> SourceFiles:
+    for cls in classes:
+        _refuse_nested(cls, cls.__module__)
+    references = (f"{cls.__module__.removeprefix(root)}.{cls.__name__}".removeprefix(".") for cls in classes)
+    return SourceFiles(tuple(references), MappingProxyType(dict(sorted(files.items()))))
+
+
+def _collected(classes: Sequence[type]) -> SourceFiles:
+    starts = [_defining_module(cls) for cls in classes]
+    modules = _closure(starts)
+    depth = len(_root(starts, modules))
     files = {_relative_path(module, depth): module.data for module in modules.values()}
-    reference = ".".join([*start.name[depth:], cls.__name__])
-    return SourceFiles(reference, MappingProxyType(dict(sorted(files.items()))))
+    files |= _data_files(modules, depth)
+    references = (".".join([*start.name[depth:], cls.__name__]) for start, cls in zip(starts, classes, strict=True))
+    return SourceFiles(tuple(references), MappingProxyType(dict(sorted(files.items()))))
 
 
-def write_source_files(folder: Path, files: SourceFiles) -> None:
-    """Write the source of a class into a checkpoint folder, each file in one step.
-
-    A file that has these bytes already is not touched; others of the same name are replaced.
-
-    Raises:
-        UnsafePathError: If a file would leave the folder, also through a link.
-        OSError: Whatever the system reports: no space, no permission.
-    """
-    for name, data in files.files.items():
-        assert name.endswith(".py"), name  # so that it cannot be a file of the checkpoint itself
-        path = _path_inside(folder, name)
-        make_folder(path.parent)
-        if not _holds(path, data):
-            replace_file(path, [data])
-
-
-def _path_inside(folder: Path, name: str) -> Path:
-    *parents, last = name.split("/")
-    for parent in parents:
-        folder = member(folder, parent)
-        if folder.is_symlink():  # a checkpoint folder may come from anywhere
-            message = f"{str(folder)!r} is a link, so {name!r} could leave the folder. Remove the link."
-            raise UnsafePathError(message)
-    return member(folder, last)
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return read_file(path, limit=len(data), too_large=SourceCodeError) == data
-    except (SourceCodeError, SourceNotFoundError):
-        return False
+def _refuse_apart(classes: Sequence[type]) -> None:
+    """Refuse classes of different packages: one of them would be defined twice, there and beside the checkpoint."""
+    first, *others = classes
+    held, top = held_files(first), first.__module__.partition(".")[0]
+    for cls in others:
+        if (held_files(cls) or ("",))[0] != (held or ("",))[0] or cls.__module__.partition(".")[0] != top:
+            raise SourceCodeError(
+                sentences(
+                    f"{first.__name__} is defined in {first.__module__!r}, and {cls.__name__} in {cls.__module__!r}.",
+                    "Define both in one package, or register only the one whose code is to be copied.",
+                )
+            )
 
 
 # ---- where it starts
@@ -172,17 +173,23 @@ def _refuse_unreachable(cls: type, start: _Module, module: Any) -> None:
                 "Move the class to a module, and import it from there.",
             )
         )
-    if "." in name:
-        place = "inside a function" if "<locals>" in name else "inside another class"
-        raise SourceCodeError(
-            sentences(f"{where}: {name} is defined {place}.", "Move the class to the top level of its module.")
-        )
+    _refuse_nested(cls, where)
     # Its own decorators see it before it has a name, so that its definition counts as well.
     if not line and vars(module).get(name) is not cls:
         raise SourceCodeError(
             sentences(
                 f"{where}: the module {cls.__module__!r} has no class {name}.",
                 "Give the class the name by which its module knows it.",
+            )
+        )
+
+
+def _refuse_nested(cls: type, where: str) -> None:
+    if "." in cls.__qualname__:
+        place = "inside a function" if "<locals>" in cls.__qualname__ else "inside another class"
+        raise SourceCodeError(
+            sentences(
+                f"{where}: {cls.__qualname__} is defined {place}.", "Move the class to the top level of its module."
             )
         )
 
@@ -195,17 +202,35 @@ def _line_of_class(tree: ast.Module, name: str) -> int | None:
 # ---- what it needs
 
 
-def _closure(start: _Module) -> dict[_Name, _Module]:
-    """Return the module and all that it needs, by name."""
-    modules = {start.name: start}
-    walk = [start]
+def _closure(starts: Iterable[_Module]) -> dict[_Name, _Module]:
+    """Return the modules and all that they need, by name."""
+    modules = {start.name: start for start in starts}
+    first = list(modules.values())
+    walk = list(first)
     for module in walk:
-        for name, (path, needed_at) in (_needs(module) | _packages_below_root(start, modules)).items():
+        for name, (path, needed_at) in (_needs(module) | _packages_below_root(first, modules)).items():
             if name not in modules:
                 modules[name] = _read(name, path, needed_at)
                 walk.append(modules[name])
-                _check_budget(modules, path, needed_at)
+                _check_budget([each.data for each in modules.values()], path, needed_at)
     return modules
+
+
+def _data_files(modules: Mapping[_Name, _Module], depth: int) -> dict[str, bytes]:
+    """Return the data files that modules name, by their paths in the folder."""
+    found: dict[str, bytes] = {}
+    for module in modules.values():
+        for name in data_names(module.tree):
+            path, place = module.path.parent / name, "/".join([*module.package[depth:], name])
+            if place not in found and path.is_file() and not is_of_checkpoint(place):
+                found[place] = read_file(path, limit=MOST_BYTES, too_large=SourceCodeError)
+                data = [*(each.data for each in modules.values()), *found.values()]
+                _check_budget(data, path, module.at(_line_of_text(module.tree, name)), len(found))
+    return found
+
+
+def _line_of_text(tree: ast.Module, text: str) -> int:
+    return next(node.lineno for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value == text)
 
 
 def _needs(module: _Module) -> dict[_Name, _Need]:
@@ -219,12 +244,12 @@ def _needs(module: _Module) -> dict[_Name, _Need]:
     return needs
 
 
-def _packages_below_root(start: _Module, modules: Mapping[_Name, _Module]) -> dict[_Name, _Need]:
+def _packages_below_root(starts: Sequence[_Module], modules: Mapping[_Name, _Module]) -> dict[_Name, _Need]:
     """Return the packages that Python runs on the way to the modules.
 
     Each module found may move the root up, so they are asked for anew, and of all modules.
     """
-    depth = len(_root(start, modules))
+    depth = len(_root(starts, modules))
     ways = {each.name[:end]: each for each in modules.values() for end in range(depth + 1, len(each.name))}
     return {package: (path, each.at(1)) for package, each in ways.items() if (path := _file(package))}
 
@@ -269,11 +294,13 @@ def _bound(package: _Name, name: str) -> Any:
     return getattr(sys.modules.get(".".join(package)), "__dict__", {}).get(name)
 
 
-def _check_budget(modules: Mapping[_Name, _Module], path: Path, needed_at: str) -> None:
-    if len(modules) > _MOST_FILES:
-        found = f"more than {_MOST_FILES} files"
-    elif sum(len(module.data) for module in modules.values()) > _MOST_BYTES:
-        found = f"more than {_MOST_BYTES >> 20} MiB of source"
+def _check_budget(files: Sequence[bytes], path: Path, needed_at: str, data_files: int = 0) -> None:
+    if len(files) > MOST_FILES:
+        found = f"more than {MOST_FILES} files"
+    elif data_files > MOST_DATA_FILES:
+        found = f"more than {MOST_DATA_FILES} data files"
+    elif sum(map(len, files)) > MOST_BYTES:
+        found = f"more than {MOST_BYTES >> 20} MiB of source"
     else:
         return
     raise SourceCodeError(
@@ -374,7 +401,7 @@ def _read(name: _Name, path: Path, needed_at: str) -> _Module:
                 "Import only modules whose source is there.",
             )
         )
-    data = read_file(path, limit=_MOST_BYTES, too_large=SourceCodeError)
+    data = read_file(path, limit=MOST_BYTES, too_large=SourceCodeError)
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -415,10 +442,10 @@ def _defines_package(name: _Name, path: Path) -> bool:
     return path.name.partition(".")[0] == "__init__" != name[-1]
 
 
-def _root(start: _Module, modules: Mapping[_Name, _Module]) -> _Name:
-    """Return the smallest package that holds every module, and in which the first one has a name."""
+def _root(starts: Sequence[_Module], modules: Mapping[_Name, _Module]) -> _Name:
+    """Return the smallest package that holds every module, and in which the first ones have names."""
     root = functools.reduce(_shared, (module.package for module in modules.values()))
-    return root[:-1] if root == start.name else root
+    return root[:-1] if any(root == start.name for start in starts) else root
 
 
 def _shared(one: _Name, other: _Name) -> _Name:

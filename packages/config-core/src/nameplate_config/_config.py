@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Unpack, overload
 
 from nameplate_config._arguments import stored
+from nameplate_config._auto_map import code_beside, registered_name
+from nameplate_config._code_files import drafted_code
 from nameplate_config._differences import differences
 from nameplate_config._dtype import DType
 from nameplate_config._fields import problems_error, schema_for
+from nameplate_config._foreign import ForeignFormat, own_values
 from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, state_of
 from nameplate_config._json_schema import schema_of_class
 from nameplate_config._labels import Count, Inverse, Labels, recount
@@ -28,9 +31,6 @@ from nameplate_config.strict_json import readable_text
 from nameplate_config.typing import PublishOptions, StrPath
 from nameplate_config.wording import shown
 
-if TYPE_CHECKING:
-    from nameplate_config._code import SourceFiles
-
 
 class PreTrainedConfig(ConfigInstance):
     """The values that an architecture is built from, typed, checked, and the same after every round trip.
@@ -46,6 +46,9 @@ class PreTrainedConfig(ConfigInstance):
         config_version: The version of the fields; `migrates` says how files of older ones are read.
         attribute_map: Other names for fields, ``{alias: field}``. Files hold the field's own name.
         base_config_key: Where the config of a larger model holds this one, if `model_type` does not tell.
+        sub_configs: Always empty; Transformers' Auto classes look here for the config of a text model.
+        foreign_formats: Kinds of files of other libraries that the class reads as well, told by their keys where
+            the `model_type` is not its own.
         architectures: The model classes that the weights beside this config were saved from.
         auto_map: Where the repository's own code for Auto classes lies, ``{"AutoModel": "module.Class"}``.
         dtype: The dtype of the weights by name, such as ``"bfloat16"``; it equals the `torch.dtype`. Also
@@ -66,6 +69,8 @@ class PreTrainedConfig(ConfigInstance):
     """
 
     base_config_key: ClassVar[str] = ""
+    foreign_formats: ClassVar[tuple[ForeignFormat, ...]] = ()
+    sub_configs: ClassVar[Mapping[str, type]] = {}
 
     architectures: list[str] | None = None
     auto_map: dict[str, Any] | None = None
@@ -243,13 +248,15 @@ class PreTrainedConfig(ConfigInstance):
             values: What the file holds; copied, never changed. Keys that are no fields are kept.
             return_unused_kwargs: Return ``(config, unused)`` with the overrides that name no field.
             **overrides: Fields, or keys of *values*, that get another value. A dict for a nested config
-                changes only what it names.
+                changes only what it names. *name_or_path*, which Transformers passes, is where the file lies.
 
         Raises:
             ConfigError: If values do not fit their fields, or the file is of another `model_type`.
             UnknownOptionError: If an override names no field and unused ones are not returned.
         """
+        origin = overrides.pop("name_or_path", "")
         config, unused = cls._read(values, overrides, where="")
+        state_of(config).origin = (str(origin), None)
         if return_unused_kwargs:
             return config, unused
         schema_for(cls).refuse_unknown(list(unused))
@@ -260,6 +267,7 @@ class PreTrainedConfig(ConfigInstance):
         cls, values: Mapping[str, Any], overrides: Mapping[str, Any], *, where: str
     ) -> tuple[Self, dict[str, Any]]:
         schema = schema_for(cls)
+        values = own_values(cls, values, where)
         given = cls._settled(values, where)
         if not overrides:
             return cls._build(given, from_file=True, where=where), {}
@@ -267,6 +275,9 @@ class PreTrainedConfig(ConfigInstance):
         known = {name: value for name, value in overrides.items() if schema.knows(name) or name in names}
         changes = schema.canonical(known)
         recount(schema, given, changes)
+        for name in cls._rivals.keys() & changes.keys():
+            if cls._rivals[name] not in changes:
+                given.pop(cls._rivals[name], None)
         changes = cls._written(stored(schema, cls.model_type, changes), given)
         unused = {name: value for name, value in overrides.items() if name not in known}
         return cls._build({**given, **changes}, from_file=True, where=where), unused
@@ -279,6 +290,8 @@ class PreTrainedConfig(ConfigInstance):
             raise ConfigError(message)
         schema = schema_for(cls)
         current = migrated(cls, values, where=where)
+        if cls._derived_keys:
+            current = {name: value for name, value in current.items() if name not in cls._derived_keys}
         shadowing = sorted(schema.reserved & current.keys())
         if shadowing:
             hint = "It is the name of something that every config has, such as a method. Rename the key."
@@ -363,6 +376,8 @@ class PreTrainedConfig(ConfigInstance):
             ...     BlockConfig.from_pretrained(folder)
             BlockConfig(width=16)
         """
+        if kwargs.pop("_from_auto", False):  # Transformers' Auto classes say so, and name the source again
+            kwargs.pop("name_or_path", None)
         options, overrides = split_options(kwargs)
         opened = open_source(source, allow_file=True, **options)
         values, where = read_config_values(opened)
@@ -390,34 +405,31 @@ class PreTrainedConfig(ConfigInstance):
         return read_config_values(open_source(source, allow_file=True, **options))[0], unused
 
     @classmethod
-    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+    def register_for_auto_class(cls, auto_class: str | type = "AutoConfig") -> None:
         """Let saving copy the source that defines this class, and say in `auto_map` where it lies.
 
-        The files that its module imports relatively are copied too, in the layout of their package.
+        The files that its module imports relatively are copied too, in the layout of their package, and the data
+        files beside them that they name, such as ``"labels.txt"``. A class that came as code needs no registration.
+
+        Args:
+            auto_class: The name of the Auto class that is to find it, or the Auto class itself; the last one counts.
 
         Raises:
             SourceCodeError: If the class has no source file of its own, or it could not run beside a checkpoint.
+            UnknownOptionError: If *auto_class* is neither a name nor a class.
         """
-        from nameplate_config._code import source_files  # noqa: PLC0415 - costs more than the rest of this package
+        cls._auto_classes = (registered_name(cls, auto_class),)
 
-        source_files(cls)
-        cls._auto_class = auto_class
-
-    def _files(self, folder: Path | None) -> tuple[bytes, "SourceFiles | None"]:
-        """Return the bytes of `config.json`, and the source that goes with it."""
-        auto_class = type(self).__dict__.get("_auto_class")
-        sources = None
-        more: dict[str, Any] = {}
-        if auto_class is not None:
-            from nameplate_config._code import source_files  # noqa: PLC0415 - as above
-
-            sources = source_files(type(self))
-            more["auto_map"] = {**(self.auto_map or {}), auto_class: sources.reference}
-        text = self._text(more) if more else self.to_json_string()
-        return (text.encode() if folder is None else mirror_bytes(folder, text)), sources
+    def _files(self, folder: Path | None) -> tuple[bytes, Mapping[str, bytes]]:
+        """Return the bytes of `config.json`, and the code that goes with it."""
+        code = code_beside(self)
+        text = self._text({"auto_map": dict(code.auto_map or {})}) if code.files else self.to_json_string()
+        return (text.encode() if folder is None else mirror_bytes(folder, text)), code.files
 
     def save_pretrained(self, folder: StrPath, *, push_to_hub: str = "", **options: Unpack[PublishOptions]) -> None:
         """Write `config.json` into *folder*, created if needed: the old file or the new, never a mix.
+
+        The code of a registered class comes first, each file in one step: new code is there before what needs it.
 
         Args:
             folder: Where to.
@@ -426,18 +438,17 @@ class PreTrainedConfig(ConfigInstance):
 
         Raises:
             ConfigError: If a container was changed in place and no longer fits its field.
+            SourceCodeError: If the class is registered and its code cannot be copied; nothing is written.
             UnsafePathError: If the path is a file.
             OSError: If the system cannot write; the old file is untouched.
         """
         check_options(options)
         target = Path(folder)
         make_folder(target)
-        data, sources = self._files(target)
-        if sources is not None:
-            from nameplate_config._code import write_source_files  # noqa: PLC0415 - as above
-
-            write_source_files(target, sources)
-        replace_file(target / CONFIG_NAME, [data])
+        data, code = self._files(target)
+        with drafted_code(target, code) as publish_code:
+            publish_code()
+            replace_file(target / CONFIG_NAME, [data])
         if push_to_hub:
             self.push_to_hub(push_to_hub, **options)
 
@@ -454,9 +465,8 @@ class PreTrainedConfig(ConfigInstance):
         Raises:
             HubError: If the Hub refused or could not be reached.
         """
-        data, sources = self._files(None)
-        files = {CONFIG_NAME: data, **(sources.files if sources is not None else {})}
-        return publish(repository, files, "Upload config", **options)
+        data, code = self._files(None)
+        return publish(repository, {CONFIG_NAME: data, **code}, "Upload config", **options)
 
 
 ConfigMeta.root = PreTrainedConfig

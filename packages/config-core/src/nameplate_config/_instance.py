@@ -115,6 +115,11 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
     config_version: ClassVar[int] = 1
     attribute_map: ClassVar[dict[str, str]] = {}
 
+    # Fields that say the same in two ways, each with the other one, which a new value of the first replaces; and keys
+    # that a file may have although they follow from fields.
+    _rivals: ClassVar[Mapping[str, str]] = {}
+    _derived_keys: ClassVar[frozenset[str]] = frozenset()
+
     _nameplate: ClassVar[State]  # of the instance, but a type checker must not take it for a field
 
     def __init__(self, **kwargs: Any) -> None:
@@ -313,6 +318,9 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
         converted = field.convert(value)
         if field.name == counted_by(schema) and converted != values[field.name] and unnamed(schema, values):
             values[LABELS] = None  # labels that only count are counted anew
+        rival = self._rivals.get(field.name)
+        if rival is not None:
+            values[rival] = None
         values[field.name] = converted
 
     def _restore(self, before: dict[str, Any]) -> None:
@@ -338,6 +346,8 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
             # Reached only for names that neither the instance nor the class has.
             if not name.startswith("_") and name in self._nameplate.extras:
                 return self._nameplate.extras[name]
+            if name == "_name_or_path":  # Transformers' name for it; files of old versions have it as a key
+                return self._nameplate.origin[0]
             known = [*self._declared.known_names(), *self._nameplate.extras] if not name.startswith("_") else []
             message = sentences(f"{type(self).__name__} has no field {name!r}.", did_you_mean(name, known))
             raise AttributeError(message, name=name, obj=self)

@@ -7,17 +7,20 @@ belongs elsewhere.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 from nameplate_config.errors import HubError, SourceNotFoundError, UnknownOptionError
 from nameplate_config.files import member
 from nameplate_config.typing import HubOptions, StrPath
-from nameplate_config.wording import did_you_mean, listed, sentences
+from nameplate_config.wording import did_you_mean, listed, sentences, shown
 
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REFUSED = frozenset({401, 403})  # of HTTP: nobody, or somebody who may not
+_SERVER_ERROR = 500  # of HTTP, and all above: it is the Hub that failed, and may not the next time
 
 HUB_OPTIONS = frozenset(HubOptions.__annotations__)
 """The names of the options that `HubOptions` declares."""
@@ -51,6 +54,30 @@ class Source:
             return str(self.folder / filename)
         subfolder = (self.options or {}).get("subfolder", "")
         return "/".join(filter(None, [f"{self.name}@{(self.commit or 'main')[:12]}", subfolder, filename]))
+
+    def below(self, folder: str) -> "Source | None":
+        """Return the source of a folder inside this one, or None if it is local and has no such folder.
+
+        Args:
+            folder: Its path, with slashes; an empty one is that of this source.
+
+        Raises:
+            SourceNotFoundError: If the source is one file.
+            UnsafePathError: If a part of the path is no plain name.
+        """
+        if self.file is not None:
+            raise _no_folder(self.file)
+        if not folder:
+            return self
+        inside = Path()
+        for part in folder.split("/"):
+            inside = member(inside, part)
+        if self.folder is not None:
+            path = self.folder / inside
+            return replace(self, folder=path) if path.is_dir() else None
+        options = self.options or {}
+        parts = [options.get("subfolder", ""), inside.as_posix()]
+        return replace(self, options={**options, "subfolder": "/".join(filter(None, parts))})
 
     def find(self, filename: str) -> Path | None:
         """Return the local path of a file, downloaded if need be, or None if the source does not have it.
@@ -132,7 +159,7 @@ def open_source(source: StrPath | Source, *, allow_file: bool = False, **options
     path = Path(text).expanduser()
     if path.exists() or isinstance(source, os.PathLike) or not _REPOSITORY.fullmatch(text):
         return _local_source(text, path, options.get("subfolder", ""), allow_file=allow_file)
-    return _open_repository(text, options)
+    return open_repository(text, **options)
 
 
 def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -168,14 +195,29 @@ def _no_folder(folder: Path) -> SourceNotFoundError:
     return SourceNotFoundError(message)
 
 
-def _open_repository(name: str, options: HubOptions) -> Source:
+def open_repository(name: str, **options: Unpack[HubOptions]) -> Source:
+    """Fix the commit of a repository on the Hub, whatever folder there is of that name.
+
+    Args:
+        name: The id of the repository.
+        **options: See `HubOptions`.
+
+    Raises:
+        SourceNotFoundError: If there is no such repository or revision.
+        HubError: If the Hub refused or could not be reached.
+    """
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
 
     revision = options.get("revision", "main")
     parts = [member(Path(), part).name for part in options.get("subfolder", "").split("/") if part]
+    if options.get("cache_dir") is not None:
+        options["cache_dir"] = Path(options["cache_dir"]).expanduser()
+    hub = huggingface_hub.HfApi(token=options.get("token"))
+    # The look-up below has no time-out of its own: a Hub that never answers would be waited for without end.
+    cast("Any", hub).repo_info = partial(hub.repo_info, timeout=huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT)
     try:
         # Remembers what a branch points to, and falls back on that where the Hub cannot be reached.
-        resolved = huggingface_hub.HfApi(token=options.get("token")).resolve_revision(
+        resolved = hub.resolve_revision(
             name,
             revision=revision,
             cache_dir=cast("Any", options.get("cache_dir")),
@@ -183,12 +225,20 @@ def _open_repository(name: str, options: HubOptions) -> Source:
         )
     except Exception as error:
         raise hub_error(name, revision, error) from error
-    return Source(name, None, name, resolved.resolved, {**options, "subfolder": "/".join(parts)})
+    commit = resolved.resolved
+    if not _COMMIT.fullmatch(commit):  # what a crash has left of the note in the cache
+        message = sentences(
+            f"revision {revision!r} of {name!r} stands for {shown(commit)}, which is no commit.",
+            "Load it once online: the cache then holds the right one.",
+        )
+        raise HubError(message)
+    return Source(name, None, name, commit, {**options, "subfolder": "/".join(parts)})
 
 
 def hub_error(name: str, revision: str, error: Exception) -> Exception:
     """Return our error for one of huggingface_hub, or of what it is built on."""
     from huggingface_hub.errors import (  # noqa: PLC0415 - only when a repository is named
+        GatedRepoError,
         HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -197,34 +247,60 @@ def hub_error(name: str, revision: str, error: Exception) -> Exception:
 
     if isinstance(error, RevisionNotFoundError):
         return SourceNotFoundError(f"the repository {name!r} has no revision {revision!r}.")
+    if isinstance(error, GatedRepoError):
+        return HubError(
+            sentences(
+                f"the repository {name!r} is gated: only who was granted access may read its files.",
+                "Ask for access on its page on the Hub, then log in with `hf auth login`, or give a token that has it.",
+            )
+        )
     if isinstance(error, RepositoryNotFoundError):
+        folder = "" if Path(name).exists() else f"no folder {name!r} here and "
         return SourceNotFoundError(
             sentences(
-                f"there is no folder {name!r} here and no repository {name!r} on the Hub that you may read.",
-                "Check the spelling, or give a token if the repository is private or gated.",
+                f"there is {folder}no repository {name!r} on the Hub that you may read.",
+                "Check the spelling, or give a token if the repository is private.",
             )
         )
     if isinstance(error, HFValidationError):
         return SourceNotFoundError(f"there is no folder {name!r}, and no repository can have that name.")
     if isinstance(error, RevisionResolutionError):
-        return _not_cached(f"revision {revision!r} of {name!r}")
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    refused = getattr(getattr(error, "response", None), "status_code", None) in _REFUSED
+        return _not_cached(f"revision {revision!r} of {name!r}", error.__cause__)
+    if isinstance(error, OSError) and error.errno is not None:  # of the system; those of the Hub have no number
+        return HubError(
+            sentences(
+                f"what the Hub has of {name!r} cannot be put into the cache: {error}.",
+                "Make room, or the folder writable, or give another one as cache_dir.",
+            )
+        )
+    if type(error) is ValueError and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # a forced download only says that it failed
     return HubError(
         sentences(
-            f"the Hub could not be asked about {name!r}: {reason}",
-            "Log in with `hf auth login`, or give a token that may do this." if refused else "",
+            f"the Hub could not be asked about {name!r}: {_reason(error)}",
+            "Log in with `hf auth login`, or give a token that may do this." if _status(error) in _REFUSED else "",
         )
     )
 
 
-def _not_cached(what: str) -> HubError:
-    return HubError(
-        sentences(
-            f"{what} is not in the cache, and the Hub is not asked or not reachable.",
-            "Load it once online, or give a local folder.",
-        )
-    )
+def _not_cached(what: str, cause: BaseException | None) -> HubError:
+    """Return the error about something that only the Hub could give, which was not asked or did not answer."""
+    from huggingface_hub.errors import OfflineModeIsEnabled  # noqa: PLC0415 - only when a repository is named
+
+    if cause is None or isinstance(cause, OfflineModeIsEnabled):
+        message = f"{what} is not in the cache, and the Hub is not asked."
+        return HubError(sentences(message, "Load it once online, or give a local folder."))
+    message = f"{what} is not in the cache, and the Hub does not give it: {_reason(cause)}"
+    return HubError(sentences(message, "Try again later, or give a local folder."))
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _status(error: BaseException | None) -> int | None:
+    """Return what the Hub answered, if it is the answer that is the error."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _download(source: Source, filename: str) -> Path | None:
@@ -233,14 +309,19 @@ def _download(source: Source, filename: str) -> Path | None:
 
     member(Path(), filename)
     options = cast("dict[str, Any]", {**(source.options or {}), "revision": source.commit})
+    if not options.get("force_download") and _known_absent(source, filename):
+        return None  # a commit never gets another file, but the client would ask each time
     try:
         return Path(huggingface_hub.hf_hub_download(cast("str", source.repository), filename, **options))
     except RemoteEntryNotFoundError:
         return None
     except LocalEntryNotFoundError as error:
-        if _is_offline(source) or _known_absent(source, filename):
+        if _is_offline(source):
             return None
-        raise _not_cached(source.where(filename)) from error
+        cause = error.__cause__
+        if isinstance(cause, Exception) and (_status(cause) or _SERVER_ERROR) < _SERVER_ERROR:
+            raise hub_error(source.name, source.commit or "main", cause) from error
+        raise _not_cached(source.where(filename), cause) from error
     except Exception as error:
         raise hub_error(source.name, source.commit or "main", error) from error
 
@@ -291,5 +372,5 @@ def _known_absent(source: Source, filename: str) -> bool:
 
 def _absent_from_repository(source: Source, filename: str) -> Exception:
     if _is_offline(source) and not _known_absent(source, filename):
-        return _not_cached(source.where(filename))
+        return _not_cached(source.where(filename), None)
     return SourceNotFoundError(f"{source.where(filename)} does not exist.")

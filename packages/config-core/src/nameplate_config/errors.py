@@ -120,6 +120,7 @@ FILE_CODES = MappingProxyType(
         "wrong-model-type": "the config of another architecture",
         "wrong-version": "a `config_version` that is newer than the class, or no version",
         "failed-migration": "an old file that a migration of the class could not read",
+        "failed-conversion": "a file of another library that a foreign format of the class could not read",
         "wrong-value": "values that do not fit their fields; `problems` lists them",
     }
 )

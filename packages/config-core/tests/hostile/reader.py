@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Le, MultipleOf
 
-from nameplate_config import DType, OnlyWhen, PreTrainedConfig, Problem, migrates
+from nameplate_config import ConfigError, DType, ForeignFormat, OnlyWhen, PreTrainedConfig, Problem, migrates
 
 _SECONDS = 5
 _MEMORY = 1 << 30
@@ -176,8 +176,30 @@ class PlainTarget(Watched):
         super().__init__(**kwargs)
 
 
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Read a width that was called by a name; fail in each way that a converter has."""
+    if "body" in values:
+        return values["body"]
+    if values.get("groups", 1) != 1:
+        message = "grouped"
+        raise ConfigError(message, (Problem("groups", "1", repr(values["groups"])),))
+    return {"width": _OLD_WIDTHS[values["size_name"]]}
+
+
+class ForeignTarget(Watched):
+    """A config that reads files of others, of two kinds that can be taken for each other."""
+
+    model_type = "hostile-foreign"
+    foreign_formats = (
+        ForeignFormat("named", lambda values: "size_name" in values, _renamed),
+        ForeignFormat("sized", lambda values: values["size"] > 0 if "size" in values else False, _renamed),
+    )
+
+    width: int = 8
+
+
 TARGETS: dict[str, type[PreTrainedConfig]] = {
-    each.__name__: each for each in (HostileTarget, PlainTarget, Node, Left, Right)
+    each.__name__: each for each in (HostileTarget, PlainTarget, Node, Left, Right, ForeignTarget)
 }
 
 

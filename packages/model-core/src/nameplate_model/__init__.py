@@ -1,5 +1,6 @@
 """Save and load any torch module: no weight lost, invented or torn."""
 
+from nameplate_model._backbone_output import BackboneOutput as BackboneOutput
 from nameplate_model._into import load_weights as load_weights
 from nameplate_model._model import PreTrainedModel as PreTrainedModel
 from nameplate_model._names import migrates_state as migrates_state
@@ -20,6 +21,7 @@ from nameplate_model.errors import ShardError as ShardError
 __all__ = [
     "LOAD_OPTIONS",
     "AmbiguousCheckpointError",
+    "BackboneOutput",
     "CheckpointError",
     "CommittedError",
     "CorruptFileError",

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from nameplate_config import PreTrainedConfig, UnknownOptionError, UnsafePathError
+from nameplate_config.code import code_beside
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
 from nameplate_model._save import Checkpoint
@@ -35,16 +36,24 @@ def checkpoint_of(
     variant: str | None,
     state_dict: Mapping[str, Any] | None,
 ) -> Checkpoint:
-    """Return what is saved of a model, as it is now. Neither the model nor its config is changed."""
+    """Return what is saved of a model, as it is now. Neither the model nor its config is changed.
+
+    Raises:
+        SourceCodeError: If a class is registered for an Auto class and its code cannot be copied.
+        UnknownOptionError: If the size of a shard is none.
+    """
     limit = parse_size(max_shard_size)
     ours = config.copy()  # never frozen
     ours.architectures = [type(model).__name__]
     ours.dtype = _floating_dtype(model)
+    code = code_beside(config, type(model))
+    if code.files:
+        ours.auto_map = dict(code.auto_map or {})
     state = _without_ignored(model, model.state_dict() if state_dict is None else state_dict)
     version = getattr(model, "state_dict_version", 1)
     texts = {} if version == 1 else {VERSION_KEY: str(version)}
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Checkpoint(state, ours.to_json_string(), limit, variant, parameters, texts)
+    return Checkpoint(state, ours.to_json_string(), limit, variant, parameters, texts, code.files)
 
 
 def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:

@@ -101,10 +101,10 @@ def _on_a_real_device(build: Callable[[], nn.Module], placement: Placement) -> C
 
 def fitting(weights: Weights, model: nn.Module, loading: Loading, *, plan: bool) -> Weights:
     """Return the weights under the names of a model."""
-    weights = renamed(weights, loading.naming, None if plan else loading.placement.memory)
-    if loading.naming.body:
-        weights = with_body(weights, [slot.key for slot in slots(model)], loading.naming.body)
-    return weights
+    naming = loading.naming
+    keys = {slot.key for slot in slots(model)} if naming.foreign or naming.body else set()
+    weights = renamed(weights, naming, None if plan else loading.placement.memory, keys)
+    return with_body(weights, keys, naming.body) if naming.body else weights
 
 
 def placed_on(model: nn.Module, loading: Loading) -> Placement:

@@ -15,6 +15,7 @@ from torch import nn
 from nameplate_config import PreTrainedConfig, Source, UnknownOptionError
 from nameplate_config.typing import PublishOptions, StrPath
 from nameplate_config.wording import shown
+from nameplate_model._auto_class import own_config, registered_for
 from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
 from nameplate_model._content import check_options, checkpoint_of, folder_of
@@ -63,6 +64,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             checkpoint that another class of the same architecture saved.
         base_model_prefix: The attribute of a model with a head that holds the body. Each then loads the other's
             checkpoints: the names get or lose this prefix, and what is not body may be absent or left over.
+        foreign_key_mapping: Regular expressions and what replaces them in the names that other libraries give the
+            tensors; applied to the names of a file that the model does not have.
         keep_in_fp32: Patterns of keys, or names of modules, that stay float32 when a load casts to another dtype.
         state_dict_version: The version of the names in the state dict, see `migrates_state`.
         config: The config that it was built from; shared with the caller, never changed.
@@ -90,9 +93,11 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
     main_input_name: ClassVar[str] = "pixel_values"
     head_prefixes: ClassVar[Sequence[str]] = ()
     base_model_prefix: ClassVar[str] = ""
+    foreign_key_mapping: ClassVar[Mapping[str, str]] = {}
     keep_in_fp32: ClassVar[Sequence[str]] = ()
     state_dict_version: ClassVar[int] = 1
 
+    _auto_classes: ClassVar[tuple[str, ...]]  # of this very class; those of its bases do not count
     _state_migrations: ClassVar[Mapping[int, Migration]] = {}
 
     config: Any  # a subclass may say which; the type of a writable attribute cannot be narrowed
@@ -129,6 +134,11 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         """Return a model with freshly initialised weights."""
         return cls(config)
 
+    @classmethod
+    def _from_config(cls, config: PreTrainedConfig) -> Self:
+        """Return a model for `from_config` of Transformers' Auto classes, which calls this."""
+        return cls.from_config(own_config(cls, config))
+
     @property
     def base_model(self) -> nn.Module:
         """The body of a model with a head, as `base_model_prefix` names it; else the model itself."""
@@ -136,6 +146,27 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         return body if isinstance(body, nn.Module) else self
 
     # ---- saving
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type = "AutoModel") -> None:
+        """Let saving copy the source of this class and of its config's, so that the folder loads without their package.
+
+        `auto_map` in `config.json` says where they lie. The files that their modules import relatively are copied too,
+        in the layout of their package, and the data files beside them that they name, such as ``"labels.txt"``. A class
+        can be registered for several Auto classes. A class that came as code itself needs no registration.
+
+        `nameplate_auto` loads any such folder, with `trust_remote_code`. Transformers loads it where all modules lie
+        side by side and import each other as ``from .configuration import Config``: of ``from . import module``, of
+        sub-packages and of data files its loader knows nothing.
+
+        Args:
+            auto_class: The name of an Auto class that is to find it, or the Auto class itself.
+
+        Raises:
+            SourceCodeError: If the class has no source file of its own, or it could not run beside a checkpoint.
+            UnknownOptionError: If *auto_class* is neither a name nor a class, or is the Auto class of configs.
+        """
+        cls._auto_classes = registered_for(cls, auto_class)
 
     def save_pretrained(
         self,
@@ -151,7 +182,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
 
         Equal weights and configs give equal bytes; what is there already is not written again. Neither the model nor
         its config is changed. Tensors that share memory are stored once and come back shared. Of what the folder
-        holds, only the checkpoint before gives way; other files stay.
+        holds, only the checkpoint before gives way; other files stay. The code of registered classes takes its place an
+        instant before the new checkpoint does; what the folder holds of other code stays.
 
         Args:
             folder: Where to; created if needed.
@@ -166,6 +198,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             CheckpointError: If the state dict holds something that safetensors cannot.
             SaveError: If the system cannot write. The folder is as it was before.
             CommittedError: If it fails when the new checkpoint is in place, which is whole.
+            SourceCodeError: If a class is registered and its code cannot be copied. Nothing is written.
             UnsafePathError: If the path is a file, or the variant no word.
             UnknownOptionError: If an option is unknown, or has a value that it cannot have.
         """
@@ -183,7 +216,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         variant: str | None = None,
         **options: Unpack[PublishOptions],
     ) -> str:
-        """Publish weights, config, the source of a registered config class, and a card, all in one commit.
+        """Publish weights, config, the code of registered classes, and a card, all in one commit.
 
         Other weights of the same variant leave the repository in that commit. A `README.md` that is there stays.
 

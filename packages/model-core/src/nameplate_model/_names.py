@@ -5,8 +5,7 @@ Everything here maps names, and so works on headers alone; only a migration may 
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -34,12 +33,14 @@ class Naming:
         key_mapping: Regular expressions and their replacements, applied to each name in order.
         migrations: What leads from each older version of the names to the next.
         version: The version that the model has.
+        foreign: As *key_mapping*, for the names that other libraries give the tensors of the class.
         body: The attribute of a head's model that holds the body; empty if no other class saved the file.
     """
 
     key_mapping: Mapping[str, str]
     migrations: Mapping[int, Migration]
     version: int = 1
+    foreign: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
 
 
@@ -97,19 +98,24 @@ def migrations_of(cls: type, version: int) -> dict[int, Migration]:
     return found
 
 
-def renamed(weights: Weights, naming: Naming, memory: Memory | None) -> Weights:
+def renamed(weights: Weights, naming: Naming, memory: Memory | None, keys: Collection[str] = ()) -> Weights:
     """Return the weights under the names of the model's version.
 
     Args:
         weights: As the file has them.
         naming: What to do.
         memory: How tensors that a migration gets come into memory; None if they are metadata only, for a plan.
+        keys: The names of the model, which no other library gave.
 
     Raises:
         CheckpointError: If two tensors would get the same name, or the file is newer than the class.
     """
     if naming.key_mapping:
         weights = _by_mapping(weights, naming.key_mapping)
+    if naming.foreign and not all(name in keys for name in (*weights.tensors, *weights.tied)):
+        own = _by_mapping(weights, naming.foreign, keys)
+        if own.tensors.keys() != weights.tensors.keys():  # a file of another library: it knows no versions of ours
+            weights = replace(own, version=naming.version)
     if weights.version > naming.version:
         message = (
             f"{weights.where} has version {weights.version} of its names, and the class knows {naming.version}. "
@@ -138,10 +144,10 @@ def with_body(weights: Weights, keys: Collection[str], body: str) -> Weights:
     return weights
 
 
-def _by_mapping(weights: Weights, key_mapping: Mapping[str, str]) -> Weights:
+def _by_mapping(weights: Weights, key_mapping: Mapping[str, str], kept: Collection[str] = ()) -> Weights:
     try:
         patterns = [(re.compile(pattern), new) for pattern, new in key_mapping.items()]
-        return weights.with_names(partial(_mapped, patterns))
+        return weights.with_names(lambda name: name if name in kept else _mapped(patterns, name))
     except (re.error, TypeError, IndexError) as error:  # of a pattern, or of what replaces it
         message = f"key_mapping must map regular expressions to texts, found {shown(key_mapping)}: {error}."
         raise UnknownOptionError(message) from error

@@ -1,13 +1,11 @@
 """Publishing a model: which files go into the repository, which leave it, and what its card says."""
 
-import copy
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nameplate_config import check_publish_options, model_card, open_source, publish, read_config_values
-from nameplate_config.record import CONFIG_NAME
+from nameplate_config import check_publish_options, model_card, publish
 from nameplate_config.typing import PublishOptions
 
 if TYPE_CHECKING:
@@ -28,7 +26,9 @@ model = {cls}.from_pretrained("{repository}")
 def push(
     model: "PreTrainedModel", repository: str, saving: dict[str, Any], /, **options: Unpack[PublishOptions]
 ) -> str:
-    """Publish what saving a model writes, the source of its config class, and a card, in one commit.
+    """Publish what saving a model writes, code included, and a card, in one commit.
+
+    Code that the repository has under other names stays.
 
     Args:
         model: What to publish.
@@ -41,27 +41,10 @@ def push(
     """
     check_publish_options(options)  # before anything is written
     with TemporaryDirectory() as folder:
-        code, checkpoint = Path(folder) / "code", Path(folder) / "checkpoint"
-        _with_source(model, code).save_pretrained(checkpoint, **saving)
-        files: dict[str, bytes | Path] = {**_below(code), **_below(checkpoint)}
+        model.save_pretrained(folder, **saving)
+        files: dict[str, bytes | Path] = {**_below(Path(folder))}
         card = {"README.md": _card(model, repository)}
         return publish(repository, files, "Upload model", card, _weights_of(saving.get("variant")), **options)
-
-
-def _with_source(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
-    """Write the source of the config's class, if that is registered for it, and return the model with its `auto_map`.
-
-    The model that is returned shares its modules and tensors with the one that is given, which is not changed.
-    """
-    model.config.save_pretrained(folder)
-    auto_map = read_config_values(open_source(folder))[0].get("auto_map")
-    (folder / CONFIG_NAME).unlink()  # what the checkpoint has says more
-    if auto_map is None:
-        return model
-    described = copy.copy(model)
-    described.config = model.config.copy()
-    described.config.auto_map = auto_map
-    return described
 
 
 def _below(folder: Path) -> dict[str, Path]:

@@ -23,6 +23,7 @@ from nameplate_config import (
 )
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences, shown
+from nameplate_model._auto_class import own_options
 from nameplate_model._device_map import AUTO, to_device_map
 from nameplate_model._load import Loading
 from nameplate_model._names import Migration, Naming
@@ -66,6 +67,7 @@ class ModelClass(Protocol):
     config_class: Any
     head_prefixes: Sequence[str]
     base_model_prefix: str
+    foreign_key_mapping: Mapping[str, str]
     keep_in_fp32: Sequence[str]
     state_dict_version: int
     _state_migrations: Mapping[int, Migration]
@@ -110,7 +112,7 @@ def read_request(cls: ModelClass, source: StrPath | Source | None, kwargs: Mappi
         UnknownOptionError: If one is neither an option nor a field, or two exclude each other.
         SourceNotFoundError: If there is no such folder or repository.
     """
-    hub, others = split_options(kwargs)
+    hub, others = split_options(own_options(cast("type", cls), kwargs))
     options = {**_DEFAULTS, **{name: value for name, value in others.items() if name in _DEFAULTS}}
     overrides = {name: value for name, value in others.items() if name not in _DEFAULTS}
     names = argument_names(cls.config_class or PreTrainedConfig)
@@ -203,7 +205,7 @@ def _config(request: Request, source: Source) -> tuple[PreTrainedConfig, Sequenc
     """Return the config to build from, and the classes that the checkpoint says it was saved from."""
     given = request.options["config"]
     if given is not None:
-        return given, _saved_by(source)
+        return given, given.architectures if _is_of(given, source) else _saved_by(source)
     config_class = request.cls.config_class or PreTrainedConfig
     variant = request.options["variant"]
     if variant is None:
@@ -213,6 +215,14 @@ def _config(request: Request, source: Source) -> tuple[PreTrainedConfig, Sequenc
         overrides = dict(request.overrides)
         config, _ = config_from_values(config_class, values, where=where, overrides=overrides, source=source)
     return config, config.architectures
+
+
+def _is_of(config: Any, source: Source) -> bool:
+    """Whether a config was loaded from a checkpoint, whose own file may be in the words of another library."""
+    return isinstance(config, PreTrainedConfig) and (config.name_or_path, config.commit_hash) == (
+        source.name,
+        source.commit,
+    )
 
 
 def _saved_by(source: Source) -> Any:
@@ -246,6 +256,7 @@ def _loading(request: Request, placement: Placement, saved_by: Sequence[str] | N
         options["key_mapping"],
         cls._state_migrations,
         cls.state_dict_version,
+        cls.foreign_key_mapping,
         body="" if own else cls.base_model_prefix,
     )
     name = "the state_dict that was given" if request.source is None else request.source.name

@@ -1,17 +1,20 @@
 """Saving: the order of the steps by which a folder's checkpoint becomes another, old or new at each of them.
 
-Shards first, if there are any: they mean nothing yet. Then the record takes its name, which is the commit (see
-`nameplate_config.record`): `model.safetensors` itself, or the index. Then the mirror `config.json`, and last goes what
-the checkpoint before owned. Equal states give equal bytes, and a checkpoint that is there already is not written.
+Shards first, if there are any: they mean nothing yet. Then the code that goes with the checkpoint. Its files keep
+their names when their content changes, so a kill in the instant before the commit leaves old weights beside new code.
+Then the record takes its name, which is the commit (see `nameplate_config.record`): `model.safetensors` itself, or the
+index. Then the mirror `config.json`, and last goes what the checkpoint before owned; code is never removed. Equal
+states give equal bytes, and a checkpoint that is there already is not written.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from nameplate_config.code import drafted_code
 from nameplate_config.files import Draft, flush_folder, locked, make_folder
 from nameplate_config.record import (
     CONFIG_NAME,
@@ -42,6 +45,7 @@ class Checkpoint:
         variant: Under which variant's names.
         parameters: How many parameters the model has.
         texts: More texts for the metadata.
+        code: The bytes of each file of code by its path in the folder.
     """
 
     state: Mapping[str, torch.Tensor]
@@ -50,6 +54,7 @@ class Checkpoint:
     variant: str | None = None
     parameters: int = 0
     texts: Mapping[str, str] | None = None
+    code: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -63,16 +68,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         CheckpointError: If a value is no tensor, has no data, or has a dtype that the format lacks.
         SaveError: If the system cannot write. The folder holds the old checkpoint, whole.
         CommittedError: If it cannot once the new one counts. The folder holds the new checkpoint, whole.
-        UnsafePathError: If the path is a file, or the variant no word.
+        UnsafePathError: If the path is a file, or the variant no word, or code would leave the folder through a link.
     """
     content = stored(checkpoint.state)
     parts = split(content, checkpoint.limit)
     weights_name(checkpoint.variant)  # refuses a bad one before anything is made
     try:
         make_folder(folder)
-        with locked(folder) as alone:
+        with locked(folder) as alone, drafted_code(folder, checkpoint.code) as publish_code:
             before = look(folder, checkpoint.variant)
-            steps = _Steps(before, checkpoint, content, alone=alone)
+            steps = _Steps(before, checkpoint, content, publish_code, alone=alone)
             if len(parts) > 1:
                 steps.save_shards(parts)
             else:
@@ -87,10 +92,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 class _Steps:
     """The steps of one save into one folder."""
 
-    def __init__(self, before: Before, checkpoint: Checkpoint, content: Stored, *, alone: bool) -> None:
+    def __init__(
+        self, before: Before, checkpoint: Checkpoint, content: Stored, publish_code: Callable[[], None], *, alone: bool
+    ) -> None:
         self._before = before
         self._checkpoint = checkpoint
         self._content = content
+        self._publish_code = publish_code
         self._alone = alone
         self._folder = before.folder
         text = checkpoint.config_text
@@ -140,6 +148,7 @@ class _Steps:
     def _commit(self, draft: Draft, path: Path, kept: list[Path]) -> None:
         """Let a finished draft become the record, then do what follows a commit."""
         with self._unfinished(lambda: draft.published):
+            self._publish_code()
             draft.publish(path)
             flush_folder(self._folder)
             self._mirror()
@@ -148,6 +157,7 @@ class _Steps:
 
     def _keep(self, kept: list[Path]) -> None:
         """Do what follows a commit where the record was there already; the mirror decides whose config counts."""
+        self._publish_code()
         flush_folder(self._folder)  # whoever wrote the record may not have come so far
         mirrored = self._before.mirror != self._text.encode()
         if mirrored:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nameplate_resnet.configuration_resnet import ResnetConfig as ResnetConfig
     from nameplate_resnet.modeling_resnet import ImageClassification as ImageClassification
     from nameplate_resnet.modeling_resnet import ImageFeatures as ImageFeatures
+    from nameplate_resnet.modeling_resnet import ResnetBackbone as ResnetBackbone
     from nameplate_resnet.modeling_resnet import ResnetModel as ResnetModel
     from nameplate_resnet.modeling_resnet import (
         ResnetModelForImageClassification as ResnetModelForImageClassification,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ImageClassification": "modeling_resnet",
     "ImageFeatures": "modeling_resnet",
+    "ResnetBackbone": "modeling_resnet",
     "ResnetConfig": "configuration_resnet",
     "ResnetModel": "modeling_resnet",
     "ResnetModelForImageClassification": "modeling_resnet",
@@ -26,6 +28,7 @@ _HOMES = {
 __all__ = [
     "ImageClassification",
     "ImageFeatures",
+    "ResnetBackbone",
     "ResnetConfig",
     "ResnetModel",
     "ResnetModelForImageClassification",

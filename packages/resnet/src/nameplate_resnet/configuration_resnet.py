@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from nameplate_config import OnlyWhen, PreTrainedConfig, Problem, Tiny
+from nameplate_config import BackboneConfigMixin, OnlyWhen, Problem, Tiny
+
+from .foreign import FOREIGN_FORMATS
 
 Depth = Annotated[int, Ge(1), Tiny(1, 2)]
 """Blocks in one stage."""
@@ -20,8 +22,11 @@ _BASE_OF_WIDTH = 64
 _SHALLOWEST_TIERED_STEM = 4
 
 
-class ResnetConfig(PreTrainedConfig):
+class ResnetConfig(BackboneConfigMixin):
     """The configuration of a residual network of four stages.
+
+    It also reads the config files of timm, of Transformers' own ResNet and of the tutorial on custom models, see
+    `nameplate_resnet.foreign`.
 
     Attributes:
         block_type: Two 3x3 convolutions (``"basic"``, ResNet-18 and -34) or 1x1, 3x3, 1x1 (``"bottleneck"``).
@@ -34,6 +39,8 @@ class ResnetConfig(PreTrainedConfig):
         stem_width: Channels of a deep stem; a plain stem always has 64.
         stem_type: ``""`` for one 7x7 convolution; ``"deep"`` and ``"deep_tiered"`` for three 3x3 ones.
         avg_down: Whether skip connections that shrink use average pooling (ResNet-D).
+        out_features: The stages that a backbone answers, of ``"stem"`` and ``"stage1"`` to ``"stage4"``.
+        out_indices: The same stages by number.
 
     Example:
         >>> ResnetConfig(block_type="basic", layers=(2, 2, 2, 2))
@@ -46,6 +53,7 @@ class ResnetConfig(PreTrainedConfig):
     """
 
     model_type = "nameplate_resnet"
+    foreign_formats = FOREIGN_FORMATS
     attribute_map = {"num_labels": "num_classes"}  # noqa: RUF012 - a ClassVar of the base class
 
     block_type: Literal["basic", "bottleneck"] = "bottleneck"
@@ -58,6 +66,11 @@ class ResnetConfig(PreTrainedConfig):
     stem_type: Literal["", "deep", "deep_tiered"] = ""
     stem_width: Annotated[int, Ge(1), Tiny(64, 8, 4), OnlyWhen("stem_type", "deep", "deep_tiered")] = 64
     avg_down: bool = False
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The names of the stem and of the four stages."""
+        return ("stem", *(f"stage{number + 1}" for number in range(len(self.layers))))
 
     def validate_widths(self) -> Iterator[Problem]:
         """Refuse widths that would leave a convolution without channels."""

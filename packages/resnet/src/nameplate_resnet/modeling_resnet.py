@@ -1,4 +1,4 @@
-"""The models: timm's ResNet behind a config, as a body and with a classification head.
+"""The models: timm's ResNet behind a config, as a body, as a backbone and with a classification head.
 
 The legend of shapes: ``batch`` images, ``height`` and ``width`` in pixels, ``channels`` as in the config,
 ``features = channels[3] * expansion`` where the expansion is 1 for basic blocks and 4 for bottlenecks.
@@ -10,8 +10,10 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
-from nameplate_model import PreTrainedModel
-from nameplate_resnet.configuration_resnet import ResnetConfig
+from nameplate_model import BackboneOutput, PreTrainedModel
+
+from .configuration_resnet import ResnetConfig
+from .foreign import FOREIGN_KEYS
 
 BLOCK_MAPPING = {"basic": BasicBlock, "bottleneck": Bottleneck}
 """The block classes of timm by `ResnetConfig.block_type`."""
@@ -49,6 +51,7 @@ class ResnetPreTrainedModel(PreTrainedModel):
 
     config_class = ResnetConfig
     head_prefixes = ("model.fc.",)
+    foreign_key_mapping = FOREIGN_KEYS
 
     config: ResnetConfig
 
@@ -99,6 +102,61 @@ class ResnetModelForImageClassification(ResnetPreTrainedModel):
         if labels is None:
             return {"logits": logits}
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+class ResnetBackbone(ResnetPreTrainedModel):
+    """The body as others build on it: images in, the feature maps of the stages out that the config names.
+
+    Example:
+        >>> config = ResnetConfig(block_type="basic", layers=(1, 1, 1, 1), channels=(4, 4, 8, 8), out_indices=(1, 4))
+        >>> backbone = ResnetBackbone(config)
+        >>> backbone.channels, backbone.strides
+        ((4, 8), (4, 32))
+        >>> [each.shape for each in backbone(torch.zeros(2, 3, 64, 64)).feature_maps]
+        [torch.Size([2, 4, 16, 16]), torch.Size([2, 8, 2, 2])]
+    """
+
+    def __init__(self, config: ResnetConfig) -> None:
+        super().__init__(config)
+        self.model = build_resnet(config, num_classes=0)
+
+    @property
+    def out_features(self) -> tuple[str, ...]:
+        """The names of the stages that are answered."""
+        return tuple(self.config.stage_names[index] for index in self._places)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The channels of each feature map."""
+        return tuple(self.model.feature_info[index]["num_chs"] for index in self._places)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How many pixels of the image one of each feature map stands for, along each side."""
+        return tuple(self.model.feature_info[index]["reduction"] for index in self._places)
+
+    @property
+    def _places(self) -> list[int]:
+        stages = len(self.config.stage_names)
+        return [index % stages for index in self.config.out_indices or ()]
+
+    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool = False) -> BackboneOutput:
+        """Return the feature maps of images of shape ``(batch, input_channels, height, width)``.
+
+        Stages behind the last one that is asked for are not run.
+
+        Args:
+            pixel_values: The images.
+            output_hidden_states: Whether to answer the maps of all stages too, as ``hidden_states``.
+        """
+        places = self._places
+        wanted = list(range(len(self.config.stage_names))) if output_hidden_states else places
+        found = self.model.forward_intermediates(pixel_values, indices=wanted, stop_early=True, intermediates_only=True)
+        maps = dict(zip(wanted, found, strict=True))
+        features = tuple(maps[index] for index in places)
+        if output_hidden_states:
+            return BackboneOutput(feature_maps=features, hidden_states=tuple(found))
+        return BackboneOutput(feature_maps=features)
 
 
 def build_resnet(config: ResnetConfig, *, num_classes: int) -> ResNet:

@@ -1,0 +1,106 @@
+"""Code that a checkpoint brings: what it would need, whether it is approved, and the one place that runs it.
+
+The rooms, in the order in which a load goes through them: `references` reads `auto_map`, `syntax` and `closure` find
+the files that its classes need, `repository_code` holds these and their hash, `trust` decides, `running` runs.
+"""
+
+import threading
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from nameplate_auto._remote.references import Reference, chosen_reference, read_references
+from nameplate_auto._remote.repository_code import RemoteCode as RemoteCode
+from nameplate_auto._remote.repository_code import collect_code
+from nameplate_auto._remote.repository_code import read_remote_code as read_remote_code
+from nameplate_auto._remote.running import class_beside, load_class
+from nameplate_auto._remote.trust import Trust as Trust
+from nameplate_auto._remote.trust import TrustPolicy as TrustPolicy
+from nameplate_auto._remote.trust import TrustRule as TrustRule
+from nameplate_auto._remote.trust import check_approved, check_trust, forbidden
+from nameplate_auto.errors import RemoteCodeRefusedError, RemoteCodeWarning
+from nameplate_config import NameplateError, Source
+from nameplate_config.wording import sentences
+
+_warned: set[str] = set()
+_lock = threading.Lock()
+
+
+def remote_class(
+    source: Source, values: Mapping[str, Any], auto_class: str, *, trust: Trust, code_revision: str | None
+) -> type:
+    """Return the class that the config of a checkpoint names for an Auto class, if its code may run.
+
+    Args:
+        source: The checkpoint.
+        values: Its config.
+        auto_class: The name of the Auto class.
+        trust: Whether the code may run, see `Trust`.
+        code_revision: The branch, tag or commit of the code, if it is not that of the checkpoint.
+
+    Raises:
+        RemoteCodeRefusedError: If it may not.
+        RemoteCodeImportError: If it fails, or needs a package that is not installed.
+        RemoteCodeError: If it is not whole, or not what `auto_map` promises.
+    """
+    possible = check_trust(trust) and not forbidden()
+    where = source.where("config.json")
+    references = read_references(values, where)
+    wanted = chosen_reference(references, auto_class, where)
+    if not possible:
+        code = _code_to_refuse(source, wanted, references, code_revision)
+    else:
+        code = collect_code(source, wanted, references.values(), code_revision=code_revision)
+    check_approved(code, trust)
+    if trust is True and not code.pinned:
+        _warn(code)
+    return load_class(code, wanted)
+
+
+def sibling_class(config_class: type, values: Mapping[str, Any], auto_class: str) -> type | None:
+    """Return the class that `auto_map` names for an Auto class, from the code that a config class came from.
+
+    None if that did not come from such code. Nothing has to be approved again: it is part of what was.
+
+    Raises:
+        RemoteCodeError: If `auto_map` has no entry for the Auto class, or that code no such class.
+    """
+    if not values.get("auto_map"):
+        return None
+    where = f"the config of {config_class.__name__}"
+    return class_beside(config_class, chosen_reference(read_references(values, where), auto_class, where))
+
+
+def _code_to_refuse(
+    source: Source, wanted: Reference, references: Mapping[str, Reference], code_revision: str | None
+) -> RemoteCode:
+    """Return code that is only looked at, to say what was refused.
+
+    Raises:
+        RemoteCodeRefusedError: If it cannot be looked at, or lies in another repository: nobody is asked for that.
+    """
+    reason = f"it lies in the repository {wanted.repository!r}, which was not asked" if wanted.repository else ""
+    try:
+        if not reason:
+            return collect_code(source, wanted, references.values(), code_revision=code_revision)
+    except NameplateError as error:
+        reason = f"it is not whole: {error}"
+    message = sentences(
+        f"{source.name!r} can only be loaded with code that it brings, and nobody allowed that. Nothing of it was run.",
+        f"The code is not described here: {reason}.",
+        f"Look at it first: read_remote_code({source.name!r}).",
+    )
+    raise RemoteCodeRefusedError(message)
+
+
+def _warn(code: RemoteCode) -> None:
+    """Say once of each code that nothing holds it in place."""
+    with _lock:
+        if code.digest in _warned:
+            return
+        _warned.add(code.digest)
+    message = sentences(
+        f"{code.name!r} runs code of {code.repository!r}, whatever its branch holds next time.",
+        f'Pin what ran now: trust_remote_code="{code.digest}"',
+    )
+    warnings.warn(message, RemoteCodeWarning, stacklevel=4)

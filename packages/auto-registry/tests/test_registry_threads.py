@@ -1,0 +1,113 @@
+"""`Registry` under threads: nothing is lost, a name has one owner, and all agree on who it is."""
+
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from nameplate_auto import DuplicateRegistrationError, Registry, UnknownModelTypeError
+
+WriteModule = Callable[[str], str]
+
+
+@pytest.fixture
+def numbers() -> Registry[str, Any]:
+    """Return an empty registry."""
+    return Registry("number")
+
+
+def in_threads(count: int, job: Callable[[int], Any]) -> list[Any]:
+    """Run a job in threads that all start at once, and return their answers."""
+    start = threading.Barrier(count)
+
+    def run(number: int) -> Any:
+        start.wait()
+        return job(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+@pytest.fixture
+def impatient_threads() -> Any:
+    """Let the interpreter switch threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_threads_that_register_different_names_lose_none(numbers: Registry[str, Any]) -> None:
+    """Sixteen threads with a hundred names each end in sixteen hundred names."""
+
+    def register(thread: int) -> None:
+        for number in range(100):
+            numbers.register(f"{thread}-{number}", Decimal)
+            numbers.names()
+
+    in_threads(16, register)
+
+    assert len(numbers) == 1600
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_threads_that_race_for_a_name_have_one_winner(numbers: Registry[str, Any]) -> None:
+    """However often sixteen threads race, one gets the name, all others an error, and the winner keeps it."""
+    for race in range(50):
+        values = [type("Racer", (), {}) for _ in range(16)]
+
+        def register(thread: int, name: str = f"race-{race}", values: list[type] = values) -> bool:
+            try:
+                numbers.register(name, values[thread])
+            except DuplicateRegistrationError:
+                return False
+            return True
+
+        won = in_threads(16, register)
+
+        assert won.count(True) == 1
+        assert numbers[f"race-{race}"] is values[won.index(True)]
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_threads_that_read_a_lazy_value_get_the_same_object(write_module: WriteModule) -> None:
+    """A module that is slow to import is executed once, and every thread has its class."""
+    module = write_module("import time\ntime.sleep(0.05)\nclass Number: pass")
+    registry: Registry[str, Any] = Registry("number")
+    registry.register("number", f"{module}:Number")
+
+    found = in_threads(8, lambda _: registry["number"])
+
+    assert set(found) == {sys.modules[module].Number}
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_eight_threads_take_and_free_names_in_turn(numbers: Registry[str, Any]) -> None:
+    """Whoever is told that a name was taken or freed did it: what was done and what is left add up for every name."""
+
+    def work(thread: int) -> dict[str, int]:
+        chance, balance = random.Random(thread), dict.fromkeys("abc", 0)  # noqa: S311 - nothing is kept secret
+        mine = type("Mine", (), {})
+        for _ in range(2000):
+            name = chance.choice("abc")
+            with suppress(DuplicateRegistrationError, UnknownModelTypeError):
+                if chance.random() < 0.5:
+                    known = numbers.name_of(mine) is not None
+                    numbers.register(name, mine)
+                    balance[name] += not known and numbers.registered().get(name) is not None
+                else:
+                    numbers.unregister(name)
+                    balance[name] -= 1
+        return balance
+
+    del work  # replaced below
+
+

@@ -1,0 +1,32 @@
+"""Code beside a checkpoint: copied there when it is saved, and what whoever runs it there has to know.
+
+For the packages of the family; users call `register_for_auto_class`. Nothing is imported or run here.
+"""
+
+from nameplate_config._auto_map import CodeBeside, auto_class_name, code_beside, registered_name
+from nameplate_config._code import SourceFiles, source_files
+from nameplate_config._code_files import drafted_code
+from nameplate_config._code_rules import (
+    FILES_ATTRIBUTE,
+    MOST_BYTES,
+    MOST_DATA_FILES,
+    MOST_FILES,
+    data_names,
+    is_of_checkpoint,
+)
+
+__all__ = [
+    "FILES_ATTRIBUTE",
+    "MOST_BYTES",
+    "MOST_DATA_FILES",
+    "MOST_FILES",
+    "CodeBeside",
+    "SourceFiles",
+    "auto_class_name",
+    "code_beside",
+    "data_names",
+    "drafted_code",
+    "is_of_checkpoint",
+    "registered_name",
+    "source_files",
+]
