@@ -12,7 +12,18 @@ from typing import Protocol
 
 from rich.console import Console
 
-from benchmarks import cast, configs, faults, imports, load_resnet, load_tensors, save
+from benchmarks import (
+    cast,
+    configs,
+    faults,
+    first_output,
+    imports,
+    load_resnet,
+    load_tensors,
+    registry,
+    remote_code,
+    save,
+)
 from benchmarks.measure import ROUNDS, Figures
 from benchmarks.report import Section
 
@@ -28,6 +39,9 @@ _PACKAGES = (
 _LEAST_ROUNDS = 7
 _PARTS: "dict[str, Part]" = {  # imports first: later parts make this process larger, which a child starts with
     "imports": imports,
+    "registry": registry,
+    "first_output": first_output,
+    "remote_code": remote_code,
     "configs": configs,
     "load_tensors": load_tensors,
     "load_resnet": load_resnet,

@@ -15,6 +15,7 @@ from nameplate_conformance.samples.architectures import SAMPLES
 
 LEVEL_OF_CONFIGS = LEVELS.index("config")
 HARNESS = {"A02", "A03"}
+ABOUT_NAMES = {"R01", "R02", "R03", "R04", "R05", "R07", "R08", "R09", "R10", "X01", "X04", "Z01"}
 CONFIG_LAWS = [law.id for law in all_laws().values() if law.level == LEVEL_OF_CONFIGS]
 
 
@@ -43,7 +44,7 @@ SEED_RESNET = Architecture(
 SEED_ALIAS = Architecture(config=SEEDS.MyModelConfig, name="seed_my_model", fields={"d_model": st.integers(1, 16)})
 ARCHITECTURES = {each.label: each for each in (*SAMPLES, SEED_RESNET, SEED_ALIAS, registered("nameplate_resnet"))}
 
-NO_ALIAS, NO_PART, NOTHING_TYPED, NO_MODULE = "C11", "C15", "C12", "C16"
+NO_ALIAS, NO_PART, NOTHING_TYPED, NO_MODULE, NO_PACKAGE = "C11", "C15", "C12", "C16", "R05"
 
 INAPPLICABLE = {
     "sample_every_kind": {NO_ALIAS, NO_PART},
@@ -64,8 +65,8 @@ INAPPLICABLE = {
     "sample_plain_over_annotated": {NO_PART},
     "sample_annotated_over_plain": {NO_PART},
     "sample_required_argument": {NO_ALIAS, NO_PART},
-    "seed_resnet": {NO_ALIAS, NO_PART, NOTHING_TYPED, NO_MODULE},
-    "seed_my_model": {NO_PART, NOTHING_TYPED, NO_MODULE},
+    "seed_resnet": {NO_ALIAS, NO_PART, NOTHING_TYPED, NO_MODULE, NO_PACKAGE},
+    "seed_my_model": {NO_PART, NOTHING_TYPED, NO_MODULE, NO_PACKAGE},
     "nameplate_resnet": {NO_PART},
 }
 """The laws that speak of something a config does not have. Anything else that is not judged is a gap."""
@@ -73,8 +74,10 @@ INAPPLICABLE = {
 
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))
 def report(request: pytest.FixtureRequest) -> Report:
-    """What the laws about configs, and the one that they stand on, make of one config class."""
-    return check(ARCHITECTURES[request.param], laws=["A01", *CONFIG_LAWS])
+    """What the laws about configs and their names, and the one that they stand on, make of one config class."""
+    architecture = ARCHITECTURES[request.param]
+    names = [] if architecture.models else sorted(ABOUT_NAMES)  # with models, they are judged where those are
+    return check(architecture, laws=["A01", *CONFIG_LAWS, *names])
 
 
 def test_every_law_holds_or_is_known_not_to_apply(report: Report):
@@ -95,9 +98,10 @@ def test_every_law_is_judged_somewhere():
 
 
 def test_a_config_without_a_model_is_judged_as_far_as_it_goes():
-    """Laws that need a model do not apply to a config alone; those about configs do."""
+    """Laws that need a model do not apply to a config alone; those about configs and their names do."""
     results = check(SEED_ALIAS, profile="smoke").results
-    about_models = [each for each in results if all_laws()[each.law].level > LEVEL_OF_CONFIGS or each.law in HARNESS]
+    above = {law.id for law in all_laws().values() if law.level > LEVEL_OF_CONFIGS} - ABOUT_NAMES
+    about_models = [each for each in results if each.law in above | HARNESS]
 
     assert about_models
     assert {each.status for each in about_models} == {Status.NOT_APPLICABLE}, [each.message for each in about_models]

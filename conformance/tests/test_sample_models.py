@@ -12,11 +12,12 @@ LAWS = [law.id for law in all_laws().values() if law.level != LEVEL_OF_CONFIGS]
 ARCHITECTURES = {each.label: each for each in SAMPLE_MODELS}
 
 NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS = "M15", "M16", "M18", "T02"
-USUAL = {NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS}
+NO_CODE_THAT_TRAVELS = {"X02", "X03", "X06"}
+USUAL = {NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS} | NO_CODE_THAT_TRAVELS
 NO_META = {"I02", "M08", "M11"}
 NO_TENSORS = {
     *("D01", "D02", "D04", "D06", "I01", "I02", "I03", "M03", "M08", "M09", "S01", "S04", "S07", "S09", "S10", "S11"),
-    *("S14", "S15", "S16", "S17", "S19", "T01", "T04"),
+    *("S14", "S15", "S16", "S17", "S19", "T01", "T04", "X05"),
 }
 OTHERS_CANNOT = {"I02"}
 BUILT_FOR_REAL = {"S18"}

@@ -16,6 +16,12 @@ from nameplate_conformance.law import broken
 GROUP = "nameplate.architectures"
 """The group of entry points by which packages announce architectures."""
 
+NO_PACKAGES = """
+import os
+os.environ["NAMEPLATE_PLUGINS"] = ""
+"""
+"""Lines after which a process believes no installed package that announces something."""
+
 _PRELUDE = """
 import json, sys
 def said(ask):

@@ -10,6 +10,11 @@ from nameplate_conformance.case import Case
 from nameplate_conformance.law import broken, inapplicable, require
 
 
+def is_first_head(case: Case) -> bool:
+    """Whether this is the first model of the architecture, or it has none: once is enough for what all heads share."""
+    return case.head == next(iter(case.architecture.models), case.head)
+
+
 def own_name(case: Case) -> str:
     """Return the `model_type` of the config class; a law about names does not apply to a config without one."""
     name = case.config_class.model_type

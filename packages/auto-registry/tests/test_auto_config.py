@@ -326,8 +326,21 @@ def test_an_unknown_model_type_names_the_file_and_the_nearest_name(tmp_path: Pat
         f"model_type 'test_kites' in {tmp_path / 'config.json'} is not registered.\n"
         "  Did you mean 'test_kite'?\n"
         "  Install the package that defines it, register its config class with AutoConfig.register, "
-        "or pass a registered name as model_type=."
+        "or pass a registered name as model_type=.\n"
+        f"  Installed packages announce: {listed(sorted(CONFIG_MAPPING.keys() - CONFIG_MAPPING.registered()))}."
     )
+
+
+def test_packages_that_may_announce_nothing_are_hinted_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an allow-list of packages may be why a name is unknown, the error says so."""
+    monkeypatch.setenv("NAMEPLATE_PLUGINS", "kites")
+    write_config(tmp_path, model_type="test_kites")
+
+    with pytest.raises(UnknownModelTypeError) as error:
+        AutoConfig.from_pretrained(tmp_path)
+
+    said = "  Installed packages announce: none; NAMEPLATE_PLUGINS lets none but 'kites' do so."
+    assert str(error.value).splitlines()[-1] == said
 
 
 def test_an_unknown_model_type_without_a_neighbour_lists_the_registered_ones(tmp_path: Path) -> None:
@@ -395,6 +408,16 @@ def test_what_the_caller_says_must_be_registered(tmp_path: Path) -> None:
         AutoConfig.from_pretrained(tmp_path, model_type="test_kyte")
 
     assert str(error.value) == "model_type 'test_kyte' is not registered.\n  Did you mean 'test_kite'?"
+
+
+@pytest.mark.usefixtures("kite")
+@pytest.mark.parametrize("model_type", [["test_kite"], 5, KiteConfig])
+def test_what_the_caller_says_must_be_a_name(tmp_path: Path, model_type: Any) -> None:
+    """A class or a list in the place of a name is refused in our words."""
+    KiteConfig().save_pretrained(tmp_path)
+
+    with pytest.raises(UnknownOptionError, match=r"^model_type must be a registered name, found "):
+        AutoConfig.from_pretrained(tmp_path, model_type=model_type)
 
 
 @pytest.mark.usefixtures("kite")

@@ -26,6 +26,7 @@ from nameplate_auto import (
     UnknownArchitectureError,
     UnknownModelTypeError,
 )
+from nameplate_auto._auto_class import OF_A_LOAD
 from nameplate_config import PreTrainedConfig, UnknownOptionError, open_source
 from nameplate_model import LOAD_OPTIONS, MismatchError, PreTrainedModel
 
@@ -499,8 +500,9 @@ OPTIONS = {
 
 
 def test_every_option_of_the_model_class_is_known_here() -> None:
-    """The table of options above lists all that a model class takes, `config` aside."""
+    """The table above lists all that a model class takes, `config` aside, and the Auto classes know the same."""
     assert OPTIONS.keys() == LOAD_OPTIONS - {"config"}
+    assert OF_A_LOAD == LOAD_OPTIONS
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -3,8 +3,9 @@
 What code may run, and how it is run, is tested with `nameplate_auto._remote`.
 """
 
+import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -229,3 +230,53 @@ def test_a_load_of_what_came_along_changes_no_later_load(checkpoint: Path) -> No
         AutoModel.from_pretrained(checkpoint)
     with pytest.raises(UnknownModelTypeError):
         AutoConfig.for_model("test_pearl")
+
+
+DERIVED = """
+    from {module} import ShellConfig, Shell
+
+    class PearlConfig(ShellConfig):
+        model_type = "test_pearl"
+
+    class PearlModel(Shell):
+        config_class = PearlConfig
+    """
+
+INSTALLED = """
+    import torch
+    from nameplate_config import PreTrainedConfig
+    from nameplate_model import PreTrainedModel
+
+    class ShellConfig(PreTrainedConfig):
+        model_type = "test_shell"
+        width: int = 3
+
+    class Shell(PreTrainedModel):
+        config_class = ShellConfig
+
+        def __init__(self, config: ShellConfig) -> None:
+            super().__init__(config)
+            self.body = torch.nn.Linear(config.width, 1)
+    """
+
+
+def test_a_config_derived_from_a_registered_one_has_its_models(
+    checkpoint: Path, write_module: Callable[[str], str]
+) -> None:
+    """For a task that the checkpoint brings a model for, that one serves; for others, that of the base class."""
+    name = write_module(dedent(INSTALLED))
+    installed = importlib.import_module(name)
+    (checkpoint / "pearls.py").write_text(dedent(DERIVED).format(module=name), encoding="utf-8")
+    say(checkpoint, auto_map={"AutoConfig": "pearls.PearlConfig", "AutoModel": "pearls.PearlModel"})
+
+    with (
+        AutoModel.model_mapping.override(installed.ShellConfig, installed.Shell),
+        AutoModelForImageClassification.model_mapping.override(installed.ShellConfig, installed.Shell),
+    ):
+        body = AutoModel.from_pretrained(checkpoint, trust_remote_code=True)
+        head = AutoModelForImageClassification.from_pretrained(checkpoint, trust_remote_code=True)
+        fresh = [AutoModel.from_config(head.config), AutoModelForImageClassification.from_config(head.config)]
+
+    assert [came_along(each) for each in (body, head, *fresh)] == [True, False, True, False]
+    assert type(head) is type(fresh[1]) is installed.Shell
+    assert came_along(head.config)

@@ -288,3 +288,36 @@ def test_broken_formats_are_named_and_not_fatal(tmp_path: Path, formats: str, sa
     ((message,), _) = ask(tmp_path, wide=7)
 
     assert f"\n  Its format could not be asked for: fake-reeds 1.0 ({formats}): {says}." in message
+
+
+TWO = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from nameplate_auto import AutoConfig, DuplicateRegistrationError
+
+try:
+    AutoConfig.from_pretrained(sys.argv[2])
+except DuplicateRegistrationError as error:
+    print(json.dumps([str(error), AutoConfig.from_pretrained(sys.argv[2], model_type="rival/fake-reeds").width]))
+"""
+
+
+def test_the_caller_may_say_whose_model_type_it_is(tmp_path: Path) -> None:
+    """Where two packages announce the name in the file, `model_type=` with the distribution's name in front decides."""
+    site, folder = tmp_path / "site", tmp_path / "checkpoint"
+    install(site, "fake_reeds.formats:FORMATS")
+    rival = site / "rival-1.0.dist-info"
+    rival.mkdir()
+    (rival / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 1.0\n", encoding="utf-8")
+    points = (site / "fake_reeds-1.0.dist-info" / "entry_points.txt").read_text(encoding="utf-8")
+    (rival / "entry_points.txt").write_text(points, encoding="utf-8")
+    folder.mkdir()
+    write_config(folder, model_type="fake-reeds", width=7)
+
+    command = [sys.executable, "-I", "-W", "error", "-c", TWO, str(site), str(folder)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+
+    assert done.returncode == 0, done.stderr
+    message, width = json.loads(done.stdout)
+    assert "'rival/fake-reeds'" in message
+    assert width == 7

@@ -169,19 +169,23 @@ def test_finding_loads_the_announcement_only(site: Site) -> None:
 
 
 def test_importing_the_package_scans_nothing(site: Site) -> None:
-    """The metadata of installed packages is read on the first question, not at import."""
+    """The metadata of installed packages is read on the first question, and once for all of them."""
     site.install_plugin("fake-a")
 
     answer = site.ask(
         """
-        from nameplate_auto import _plugins
-        before = _plugins._scan.cache_info().currsize
-        names(), names()
-        answer = [before, _plugins._scan.cache_info().misses]
+        from nameplate_auto import _metadata
+        scans, read = [], _metadata.entry_points
+        _metadata.entry_points = lambda: scans.append(None) or read()
+        import importlib
+        importlib.import_module("nameplate_auto.errors")
+        before = list(scans)
+        names(), names(), "fake-b" in CONFIG_MAPPING, CONFIG_MAPPING["fake-a"]
+        answer = [before, len(scans), nameplate_auto._plugins._points._last is not None]
         """
     )
 
-    assert answer == [0, 1]
+    assert answer == [[], 1, True]
 
 
 def test_five_hundred_plugins_are_listed_quickly(site: Site) -> None:
@@ -241,12 +245,62 @@ def test_an_explicit_registration_keeps_the_plugin_unloaded(site: Site) -> None:
         class Mine(PreTrainedConfig):
             model_type = "fake-a"
 
-        AutoConfig.register("fake-a", Mine)
-        answer = [CONFIG_MAPPING["fake-a"] is Mine, names(), plugins()]
+        said = error(lambda: AutoConfig.register("fake-a", Mine))
+        AutoConfig.register("fake-a", Mine, exist_ok=True)
+        answer = [said, CONFIG_MAPPING["fake-a"] is Mine, names(), plugins()]
         """
     )
 
-    assert answer == [True, ["fake-a"], []]
+    assert answer == [
+        [
+            "UserWarning",
+            (
+                "model_type 'fake-a' stands for __main__.Mine now, not for what "
+                "fake-a 1.0 (fake_a.architecture:ARCHITECTURE) announces.\n"
+                "  Pass exist_ok=True if that is meant."
+            ),
+        ],
+        True,
+        ["fake-a"],
+        [],
+    ]
+
+
+@pytest.mark.parametrize(
+    "registered", ["'fake_a.configuration:Config'", "__import__('fake_a.configuration').configuration.Config"]
+)
+def test_a_package_may_register_what_it_announces(site: Site, registered: str) -> None:
+    """A class, or its text, that hides nothing but its own announcement is no cause for a warning."""
+    site.install_plugin("fake-a")
+
+    answer = site.ask(
+        f"""
+        CONFIG_MAPPING.register("fake-a", {registered})
+        explicit = list(CONFIG_MAPPING.registered())
+        found = CONFIG_MAPPING["fake-a"]
+        CONFIG_MAPPING.unregister("fake-a")
+        answer = [explicit, found is CONFIG_MAPPING["fake-a"], CONFIG_MAPPING.name_of(found)]
+        """
+    )
+
+    assert answer == [["fake-a"], True, "fake-a"]
+
+
+def test_another_class_of_the_package_is_a_rival(site: Site) -> None:
+    """What counts is the class, not the package that it is from."""
+    site.install_plugin("fake-a", configuration=CONFIGURATION.format(model_type="fake-a") + "class Wide(Config): pass")
+
+    answer = site.ask(
+        """
+        from fake_a.configuration import Wide
+        answer = error(lambda: CONFIG_MAPPING.register("fake-a", Wide))
+        """
+    )
+
+    assert answer[1].splitlines()[0] == (
+        "model_type 'fake-a' stands for fake_a.configuration.Wide now, not for what "
+        "fake-a 1.0 (fake_a.architecture:ARCHITECTURE) announces."
+    )
 
 
 def test_an_explicit_model_wins_over_the_announced_one(site: Site) -> None:
@@ -386,7 +440,7 @@ def test_a_broken_plugin_can_be_replaced(site: Site) -> None:
         class Mine(CONFIG_MAPPING["fake-a"]):
             model_type = "fake-broken"
 
-        AutoConfig.register("fake-broken", Mine)
+        AutoConfig.register("fake-broken", Mine, exist_ok=True)
         answer = type(AutoConfig.for_model("fake-broken")).__name__
         """
     )
@@ -481,7 +535,8 @@ def test_two_packages_with_one_name_are_both_named(site: Site) -> None:
             (
                 "model_type 'fake-a' is announced by fake-a 1.0 (fake_a.architecture:ARCHITECTURE), "
                 "fake-thief 1.0 (fake_thief.architecture:ARCHITECTURE): nothing says which one counts.\n"
-                "  Uninstall all but one, or register the classes that you mean, which then win."
+                "  Ask for 'fake-a/fake-a' or 'fake-thief/fake-a', uninstall all but one, "
+                "or register the classes that you mean, which then win."
             ),
         ],
         ["fake_c", "fake_c.architecture", "fake_c.configuration"],
@@ -501,6 +556,95 @@ def test_a_registration_settles_which_package_counts(site: Site) -> None:
     )
 
     assert answer == "fake_a.configuration"
+
+
+def test_a_distribution_tells_namesakes_apart(site: Site) -> None:
+    """With the name of its distribution in front, each of two architectures of one name is found, models and all."""
+    site.install_plugin("fake-a")
+    modules = {
+        "fake_thief.architecture": ARCHITECTURE.format(package="fake_thief"),
+        "fake_thief.configuration": CONFIGURATION.format(model_type="fake-a"),
+        "fake_thief.modeling": MODELING.format(package="fake_thief"),
+    }
+    site.install("Fake_Thief", {"fake-a": "fake_thief.architecture:ARCHITECTURE"}, modules)
+
+    answer = site.ask(
+        """
+        keys = ["fake-a/fake-a", "fake-thief/fake-a", "Fake_Thief/fake-a"]
+        answer = [[key in CONFIG_MAPPING for key in [*keys, "fake-c/fake-a", "fake-a/fake-c"]], plugins()]
+        answer += [[CONFIG_MAPPING[key].__module__ for key in keys]]
+        answer += [CONFIG_MAPPING.name_of(CONFIG_MAPPING[key]) for key in keys[:2]]
+        answer += [AutoModel.from_config(AutoConfig.for_model(key, width=2)) for key in keys[:2]]
+        answer += [names(), error(lambda: CONFIG_MAPPING["fake-a"])[0]]
+        """
+    )
+
+    assert answer == [
+        [True, True, True, False, False],
+        [],
+        ["fake_a.configuration", "fake_thief.configuration", "fake_thief.configuration"],
+        "fake-a/fake-a",
+        "fake-thief/fake-a",
+        ["fake_a.modeling", 2],
+        ["fake_thief.modeling", 2],
+        ["fake-a"],
+        "DuplicateRegistrationError",
+    ]
+
+
+def test_a_distribution_may_stand_before_a_name_that_is_not_ambiguous(site: Site) -> None:
+    """The longer spelling finds the same class, which tells the shorter one."""
+    site.install_plugin("fake-a")
+
+    answer = site.ask(
+        """
+        found = CONFIG_MAPPING["fake-a/fake-a"]
+        answer = [found is CONFIG_MAPPING["fake-a"], CONFIG_MAPPING.name_of(found), names()]
+        """
+    )
+
+    assert answer == [True, "fake-a", ["fake-a"]]
+
+
+def test_the_allow_list_settles_which_package_counts(site: Site) -> None:
+    """A distribution that is not allowed announces nothing, under any spelling, and a hidden name is free."""
+    site.install_plugin("fake-a")
+    site.install("fake-thief", {"fake-a": "fake_thief.architecture:ARCHITECTURE"}, {})
+
+    answer = site.ask(
+        """
+        import os
+        os.environ["NAMEPLATE_PLUGINS"] = "fake_A"
+        answer = [CONFIG_MAPPING["fake-a"].__module__, "fake-thief/fake-a" in CONFIG_MAPPING]
+        found = CONFIG_MAPPING["fake-a"]
+        os.environ["NAMEPLATE_PLUGINS"] = ""
+        answer += [names(), "fake-a" in CONFIG_MAPPING, CONFIG_MAPPING.name_of(found)]
+        """
+    )
+
+    assert answer == ["fake_a.configuration", False, [], False, None]
+
+
+def test_provenance_of_an_announced_class_names_its_distribution(site: Site) -> None:
+    """The file is found and the distribution named without importing the class."""
+    site.install_plugin("fake-a")
+
+    answer = site.ask(
+        """
+        found = CONFIG_MAPPING.find("fake-a")
+        answer = [found.lazy, found.module, found.file, found.line, found.distribution]
+        answer.append("fake_a.configuration" in plugins())
+        """
+    )
+
+    assert answer == [
+        True,
+        "fake_a.configuration",
+        str(site.folder / "fake_a" / "configuration.py"),
+        None,
+        "fake-a 1.0",
+        False,
+    ]
 
 
 def test_an_announced_name_cannot_be_unregistered(site: Site) -> None:

@@ -422,7 +422,7 @@ def test_a_registry_may_hold_plain_texts() -> None:
     """With `lazy=False` a text is a value like any other: never imported, and found again by what it says."""
     letters: Registry[str, str] = Registry("letter", lazy=False)
     letters.register("a", "alpha")
-    letters.register("a", "".join(["al", "pha"]))
+    letters.register("a", str(b"alpha", "ascii"))
 
     assert (letters["a"], letters.find("a").lazy, letters.name_of("alpha")) == ("alpha", False, "a")
     with pytest.raises(DuplicateRegistrationError):
@@ -438,7 +438,9 @@ def test_a_class_is_no_duplicate_of_its_own_text(numbers: Registry[str, Any]) ->
     assert numbers.find("decimal") == Registration(Decimal, "'decimal:Decimal'")
 
 
-def test_a_decorator_in_the_module_itself_is_no_duplicate(numbers: Registry[str, Any], write_module: WriteModule) -> None:
+def test_a_decorator_in_the_module_itself_is_no_duplicate(
+    numbers: Registry[str, Any], write_module: WriteModule
+) -> None:
     """While the module is imported that a text names, its class registers itself under the same name."""
     module = write_module("import builtins\n@builtins.registry_of_a_test.register('number')\nclass Number: pass")
     numbers.register("number", f"{module}:Number")

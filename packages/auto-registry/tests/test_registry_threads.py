@@ -1,5 +1,6 @@
 """`Registry` under threads: nothing is lost, a name has one owner, and all agree on who it is."""
 
+import os
 import random
 import subprocess
 import sys
@@ -94,20 +95,93 @@ def test_eight_threads_take_and_free_names_in_turn(numbers: Registry[str, Any]) 
     """Whoever is told that a name was taken or freed did it: what was done and what is left add up for every name."""
 
     def work(thread: int) -> dict[str, int]:
-        chance, balance = random.Random(thread), dict.fromkeys("abc", 0)  # noqa: S311 - nothing is kept secret
-        mine = type("Mine", (), {})
+        chance, balance = random.Random(thread), dict.fromkeys("abc", 0)  # noqa: S311 - no secret is drawn
         for _ in range(2000):
             name = chance.choice("abc")
             with suppress(DuplicateRegistrationError, UnknownModelTypeError):
                 if chance.random() < 0.5:
-                    known = numbers.name_of(mine) is not None
-                    numbers.register(name, mine)
-                    balance[name] += not known and numbers.registered().get(name) is not None
+                    numbers.register(name, object())
+                    balance[name] += 1
                 else:
                     numbers.unregister(name)
                     balance[name] -= 1
         return balance
 
-    del work  # replaced below
+    balances = in_threads(8, work)
+
+    left = {name: sum(balance[name] for balance in balances) for name in "abc"}
+    assert left == {name: int(name in numbers) for name in "abc"}
+    assert all(numbers.name_of(numbers[name]) == name for name in numbers)
 
 
+@pytest.mark.usefixtures("impatient_threads")
+def test_threads_that_take_everything_out_share_it(numbers: Registry[str, Any]) -> None:
+    """What eight threads pop together is what was there, and nothing twice."""
+    for number in range(400):
+        numbers.register(f"{number}", number)
+
+    def take(_thread: int) -> list[str]:
+        taken = []
+        with suppress(UnknownModelTypeError):
+            while True:
+                taken.append(numbers.popitem()[0])
+        return taken
+
+    taken = [name for each in in_threads(8, take) for name in each]
+
+    assert sorted(taken) == sorted(map(str, range(400)))
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_threads_that_set_a_default_agree_on_it(numbers: Registry[str, Any]) -> None:
+    """However many race, all are given the value of the one that was first."""
+    for race in range(50):
+        given = in_threads(8, lambda _, name=f"race-{race}": numbers.setdefault(name, object()))
+
+        assert set(given) == {numbers[f"race-{race}"]}
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_threads_share_one_warning_of_an_alias(numbers: Registry[str, Any]) -> None:
+    """Of eight threads that read a deprecated name at once, one is told."""
+    numbers.register("decimal", Decimal)
+    numbers.alias("dec", "decimal", deprecated="It was too short.")
+
+    with pytest.warns(FutureWarning) as told:
+        in_threads(8, lambda _: numbers["dec"])
+
+    assert len(told) == 1
+
+
+FORKS = """
+import os, signal, threading
+from nameplate_auto import CONFIG_MAPPING, Registry
+
+numbers = Registry("number")
+
+def write():
+    while True:
+        numbers.register("a", 1, exist_ok=True)
+        numbers.unregister("a")
+        CONFIG_MAPPING.refresh()
+        CONFIG_MAPPING.names()
+
+threading.Thread(target=write, daemon=True).start()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        numbers.register("b", 2)
+        os._exit(0 if "b" in numbers.names() and CONFIG_MAPPING.names() else 1)
+    if os.waitpid(child, 0)[1] != 0:
+        os._exit(1)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_child_that_is_forked_while_others_write_can_write() -> None:
+    """No lock is left behind in a child whose parent had another thread in the middle of a change."""
+    command = [sys.executable, "-I", "-W", "ignore", "-c", FORKS]
+
+    assert subprocess.run(command, check=False, timeout=120).returncode == 0

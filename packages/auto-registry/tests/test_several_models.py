@@ -160,3 +160,11 @@ def test_the_same_list_again_changes_nothing(canard: str) -> None:
     AutoModelForLifting.register(WingConfig, [Wing, Delta, canard])
 
     assert AutoModelForLifting.model_class(WingConfig(architectures=["Delta"])) is Delta
+
+
+def test_a_list_of_one_is_that_one() -> None:
+    """To register a class alone, or alone in a list, is the same."""
+    with AutoModelForLifting.model_mapping.override(StrangeConfig, Stranger):
+        AutoModelForLifting.register(StrangeConfig, [Stranger])
+
+        assert AutoModelForLifting.model_mapping[StrangeConfig] is Stranger

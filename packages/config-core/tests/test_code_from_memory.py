@@ -115,7 +115,7 @@ def test_a_class_of_a_module_beside_the_code_does_not_take_it_along(bring: Bring
     base = bring("configuration").BlockConfig
     own = type("OwnConfig", (base,), {"__module__": __name__})
 
-    assert (code_beside(own()).auto_map, code_beside(own()).files) == (None, {})
+    assert (code_beside(own()).auto_map, code_beside(own()).files) == ({}, {})
 
 
 def test_a_class_from_a_file_and_one_from_memory_are_refused(bring: Bring):

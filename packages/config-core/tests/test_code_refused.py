@@ -427,11 +427,22 @@ def test_four_mebibytes_are_copied(define: Define):
     text = LATER + "from . import b"
     cls = define({"pkg/__init__.py": "", "pkg/a.py": text, "pkg/b.py": ""})
     file = Path(str(sys.modules["pkg.a"].__file__)).with_name("b.py")
-    file.write_bytes(b"#" * ((4 << 20) - len(text)))
+    file.write_bytes(b" " * ((4 << 20) - len(text)))
     assert len(source_files(cls).files) == 2
 
-    file.write_bytes(b"#" * ((4 << 20) - len(text) + 1))
+    file.write_bytes(b" " * ((4 << 20) - len(text) + 1))
     assert f"a.py:3: with {str(file)!r}, which this line needs, it would be more than 4 MiB of source." in refusal(cls)
 
-    file.write_bytes(b"#" * ((4 << 20) + 1))
+    file.write_bytes(b" " * ((4 << 20) + 1))
     assert refusal(cls) == f"{str(file)!r} has 4,194,305 bytes; at most 4,194,304 are read."
+
+
+@pytest.mark.parametrize(("each", "files"), [(60_001, 1), (50_001, 2)])
+def test_source_that_would_not_be_read_again_is_not_copied(define: Define, each: int, files: int):
+    """Whoever loads the copy parses at most 60,000 words and marks of one module, and 100,000 in all."""
+    names = [f"m{number}" for number in range(files)]
+    cls = define({"pkg/__init__.py": "", "pkg/a.py": LATER + f"from . import {', '.join(names)}"})
+    for name in names:
+        Path(str(sys.modules["pkg.a"].__file__)).with_name(f"{name}.py").write_text("# " + "word " * each)
+
+    assert "At most 100,000 are read again, 60,000 of one file. Publish the package." in refusal(cls)

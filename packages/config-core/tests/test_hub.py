@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 TOKEN = "hf_loopback"  # noqa: S105 - opens nothing but the loopback Hub
+READER = "hf_reader"
 CLIENT = """
 import copy, json, sys
 from nameplate_config import NameplateError, PreTrainedConfig, open_source
@@ -205,6 +206,21 @@ def test_a_load_asks_three_times(hub: Any, ask: Ask):
     assert hub.requests == ["GET /api/models/org/name/revision/main"]
 
 
+def test_an_absent_file_is_asked_for_once(hub: Any, ask: Ask, tmp_path: Path):
+    """What a commit does not have is remembered in the cache, wherever that is, and only a forced load asks again."""
+    commit = hub.commit("org/name", config(1))
+    home = {"HOME": str(tmp_path)}
+    asked = []
+    for options in ({}, {}, {"cache_dir": "~/cache", "env": home}, {"cache_dir": "~/cache", "env": home}):
+        hub.requests.clear()
+        assert ask(find=["absent.json"], revision=commit, **options) == []
+        asked.append(len(hub.requests))
+    assert asked == [1, 0, 1, 0]
+    ask(find=["absent.json"], revision=commit, force_download=True)
+
+    assert len(hub.requests) == 1
+
+
 # ---- what is not there
 
 
@@ -212,7 +228,7 @@ def no_repository(name: str = "org/name") -> str:
     """Return the message for a repository that cannot be read."""
     return (
         f"there is no folder {name!r} here and no repository {name!r} on the Hub that you may read.\n"
-        "  Check the spelling, or give a token if the repository is private or gated."
+        "  Check the spelling, or give a token if the repository is private."
     )
 
 
@@ -235,10 +251,17 @@ def test_a_private_repository_needs_a_token(hub: Any, ask: Ask):
 
 
 def test_a_gated_repository_needs_a_token(hub: Any, ask: Ask):
-    """A gated repository cannot be read without a token, by branch or by commit."""
+    """What a gated repository holds is for those who were admitted, by branch or by commit; the error says so."""
     commit = hub.commit("org/name", config(1), gated=True)
+    refused = {
+        "error": "HubError",
+        "text": "the repository 'org/name' is gated: only who was granted access may read its files.\n"
+        "  Ask for access on its page on the Hub, then log in with `hf auth login`, or give a token that has it.",
+        "cause": "GatedRepoError",
+    }
 
-    assert [ask()["text"], ask(revision=commit)["text"]] == [no_repository()] * 2
+    assert [ask(), ask(revision=commit), ask(token=READER)] == [refused] * 3
+    assert ask(token=TOKEN) == 1
 
 
 def test_a_wrong_token_is_reported(hub: Any, ask: Ask):
@@ -325,7 +348,7 @@ def test_what_was_never_loaded_is_missing_offline(offline: dict[str, Any], hub: 
 
     assert ask(**offline) == {
         "error": "HubError",
-        "text": "revision 'main' of 'org/name' is not in the cache, and the Hub is not asked or not reachable.\n"
+        "text": "revision 'main' of 'org/name' is not in the cache, and the Hub is not asked.\n"
         "  Load it once online, or give a local folder.",
         "cause": "RevisionResolutionError",
     }
@@ -338,7 +361,7 @@ def test_a_file_that_was_never_loaded_is_missing_offline(hub: Any, ask: Ask):
     ask(find=["README.md"])
 
     assert ask(local_files_only=True)["text"] == (
-        f"org/name@{commit[:12]}/config.json is not in the cache, and the Hub is not asked or not reachable.\n"
+        f"org/name@{commit[:12]}/config.json is not in the cache, and the Hub is not asked.\n"
         "  Load it once online, or give a local folder."
     )
 
@@ -374,7 +397,10 @@ def test_an_unreachable_hub_is_reported(ask: Ask):
     answer = ask(env={"HF_ENDPOINT": "http://127.0.0.1:9"})
 
     assert (answer["error"], answer["cause"]) == ("HubError", "RevisionResolutionError")
-    assert answer["text"].startswith("revision 'main' of 'org/name' is not in the cache, and the Hub is not asked")
+    assert answer["text"].startswith(
+        "revision 'main' of 'org/name' is not in the cache, and the Hub does not give it: "
+    )
+    assert answer["text"].endswith("Connection refused\n  Try again later, or give a local folder.")
 
 
 def test_a_hub_that_is_down_leaves_the_cache(hub: Any, ask: Ask):
@@ -384,6 +410,57 @@ def test_a_hub_that_is_down_leaves_the_cache(hub: Any, ask: Ask):
     hub.broken = True
 
     assert ask() == 1
+
+
+def test_a_hub_that_does_not_answer_is_given_up(hub: Any, ask: Ask):
+    """Which commit a branch is, is waited for as long as the client's `HF_HUB_ETAG_TIMEOUT` says."""
+    hub.commit("org/name", config(1))
+    hub.fail("GET /api/", pause=3)
+    answer = ask(env={"HF_HUB_ETAG_TIMEOUT": "1"})
+
+    assert answer["error"] == "HubError"
+    assert answer["text"] == (
+        "revision 'main' of 'org/name' is not in the cache, and the Hub does not give it: timed out\n"
+        "  Try again later, or give a local folder."
+    )
+
+
+def test_a_commit_that_is_refused_is_no_missing_file(hub: Any, ask: Ask):
+    """Where the Hub refuses the files of a commit, the error says so, and not that they are not in the cache."""
+    commit = hub.commit("org/name", config(1))
+    hub.fail("HEAD ", 403)
+    answer = ask(revision=commit)
+
+    assert answer["error"] == "HubError"
+    assert answer["text"].startswith("the Hub could not be asked about 'org/name': ")
+    assert answer["text"].endswith("\n  Log in with `hf auth login`, or give a token that may do this.")
+
+
+def test_a_note_that_is_torn_is_an_error(hub: Any, ask: Ask, home: Path):
+    """Where a crash has emptied the note which commit a branch is, that is said offline, and mended online."""
+    hub.commit("org/name", config(1))
+    ask()
+    (home / "hf" / "hub" / "models--org--name" / "refs" / "main").write_text("", encoding="utf-8")
+
+    assert ask(local_files_only=True) == {
+        "error": "HubError",
+        "text": "revision 'main' of 'org/name' stands for '', which is no commit.\n"
+        "  Load it once online: the cache then holds the right one.",
+        "cause": "NoneType",
+    }
+    assert (ask(), ask(local_files_only=True)) == (1, 1)
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(hub: Any, ask: Ask, home: Path):
+    """Where the cache cannot be, the error is about the folder, and not about the Hub."""
+    hub.commit("org/name", config(1))
+    (home / "file").mkdir()
+    (home / "file" / "cache").write_text("no folder", encoding="utf-8")
+    answer = ask(cache_dir=str(home / "file" / "cache"))
+
+    assert answer["error"] == "HubError"
+    assert answer["text"].startswith("what the Hub has of 'org/name' cannot be put into the cache: ")
+    assert answer["text"].endswith("Make room, or the folder writable, or give another one as cache_dir.")
 
 
 def test_a_folder_wins_over_a_repository(hub: Any, ask: Ask, home: Path):

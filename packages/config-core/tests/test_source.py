@@ -122,7 +122,7 @@ def test_a_misspelt_folder_is_recognised(checkpoint: Path):
 @pytest.mark.parametrize("source", ["/no/such", "./zzz", "../zzz", "~/zzz", "a/b/c", "a b", ".zzz", "é/name", "a\0b"])
 def test_what_looks_like_a_path_never_asks_the_hub(source: str, monkeypatch: pytest.MonkeyPatch):
     """A text that is no repository's name is a folder that is absent, without any look-up."""
-    monkeypatch.setattr("nameplate_config._source._open_repository", pytest.fail)
+    monkeypatch.setattr("nameplate_config._source.open_repository", pytest.fail)
     with pytest.raises(SourceNotFoundError) as caught:
         open_source(source)
 

@@ -73,9 +73,16 @@ def push(repository, seed=0, width=8, coded=False, **options):
     model = built(seed, width, coded)
     before, config = digest(model), model.config
     address = model.push_to_hub(repository, **options)
-    assert model.config is config and config.auto_map is None
+    assert model.config is config and not config.auto_map
     assert digest(model) == before
     return [address, before]
+
+def share(repository, seed=0):
+    Block.register_for_auto_class()
+    try:
+        return push(repository, seed, coded=True)
+    finally:
+        del Block._auto_classes
 
 def load(source, coded=False, **options):
     model = (Block if coded else Plain).from_pretrained(source, **options)
@@ -193,6 +200,25 @@ def test_the_code_of_a_registered_config_goes_with_it(hub: Any, ask: Ask):
     assert {name: files[name].decode() for name in files if name.endswith(".py")} == {
         name: BLOCKS[f"blocks/{name}"] for name in ("configuration.py", "sizes.py")
     }
+    assert messages(hub) == ["Upload model"]
+    assert ask("load", source="user/name", coded=True) == [digest, True, True]
+
+
+def test_the_code_of_a_registered_model_goes_with_it(hub: Any, ask: Ask):
+    """Weights, config, card and the source of model and config are one commit; code that is there already stays."""
+    hub.commit("user/name", {"modeling.py": "# old", "modeling_old.py": "# theirs"})
+    _, digest = ask("share", repository="user/name")
+    files = pushed(hub)
+
+    assert json.loads(files["config.json"])["auto_map"] == {
+        "AutoConfig": "configuration.BlockConfig",
+        "AutoModel": "modeling.Block",
+    }
+    assert {name: files[name].decode() for name in files if name.endswith(".py")} == {
+        **{name: BLOCKS[f"blocks/{name}"] for name in ("configuration.py", "modeling.py", "sizes.py")},
+        "modeling_old.py": "# theirs",
+    }
+    assert {"README.md", "model.safetensors"} < files.keys()
     assert messages(hub) == ["Upload model"]
     assert ask("load", source="user/name", coded=True) == [digest, True, True]
 

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from nameplate_config import ConfigError, Problem, UnknownOptionError, fields
+from nameplate_config import BackboneConfigMixin, ConfigError, Problem, UnknownOptionError, fields
 from nameplate_resnet import ResnetConfig, ResnetModelForImageClassification
 
 TIMM_NAMES = {

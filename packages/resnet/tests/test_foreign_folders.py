@@ -308,7 +308,7 @@ def test_a_folder_of_the_tutorial_opens_by_itself(tmp_path: Path):
 
     assert (saved["model_type"], saved["architectures"]) == ("resnet", ["ResnetModelForImageClassification"])
     assert torch.equal(logits(tmp_path), theirs(IMAGES)["logits"])
-    assert AutoConfig.from_pretrained(tmp_path).auto_map is None
+    assert not AutoConfig.from_pretrained(tmp_path).auto_map
 
 
 def test_a_body_of_the_tutorial_has_a_head(tmp_path: Path):

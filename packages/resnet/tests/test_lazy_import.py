@@ -31,6 +31,7 @@ def loaded_after(code: str) -> set[str]:
     [
         "import nameplate_resnet",
         "import nameplate_resnet.architecture",
+        "import nameplate_resnet.foreign",
         "from nameplate_resnet import ResnetConfig",
         "from nameplate_auto import AutoConfig; AutoConfig.for_model('nameplate_resnet')",
         "from nameplate_auto import AutoModel, CONFIG_MAPPING; 'nameplate_resnet' in CONFIG_MAPPING",

@@ -52,13 +52,14 @@ print(json.dumps({
 """
 
 REOPEN = """
-import sys
-from nameplate_auto import AutoConfig, UnknownModelTypeError
+import json
+from nameplate_auto import AutoConfig, AutoModelForImageClassification, UnknownModelTypeError
 
+model = AutoModelForImageClassification.from_pretrained("custom_resnet")
 try:
-    AutoConfig.from_pretrained("custom_resnet")
+    AutoConfig.from_pretrained("my_model")
 except UnknownModelTypeError as error:
-    print(error, end="")
+    print(json.dumps([type(model).__module__, model.load_report.exact, str(error)]))
 """
 
 
@@ -161,8 +162,8 @@ def test_the_saved_config_is_complete(folder: Path) -> None:
 
 @pytest.mark.usefixtures("facts")
 def test_without_its_registration_the_checkpoint_is_not_mistaken(folder: Path) -> None:
-    """A process that never registered `resnet` refuses the folder, rather than open it as something else."""
-    message = run(REOPEN, folder)
+    """A process that never registered `resnet` opens the folder as the same network, and refuses the other one."""
+    module, exact, message = json.loads(run(REOPEN, folder))
 
-    expected = "model_type 'resnet' in custom_resnet/config.json is not registered.\n  Registered: "
-    assert message.startswith(expected)
+    assert (module, exact) == ("nameplate_resnet.modeling_resnet", True)
+    assert message.startswith("model_type 'my_model' in my_model/config.json is not registered.\n  Registered: ")

@@ -13,6 +13,7 @@ from nameplate_conformance.laws import l3_report as l3_report
 from nameplate_conformance.laws import l3_trip as l3_trip
 from nameplate_conformance.laws import l3_values as l3_values
 from nameplate_conformance.laws import l4_auto as l4_auto
+from nameplate_conformance.laws import l4_code as l4_code
 from nameplate_conformance.laws import l4_machine as l4_machine
 from nameplate_conformance.laws import l4_plugins as l4_plugins
 from nameplate_conformance.laws import l4_registry as l4_registry

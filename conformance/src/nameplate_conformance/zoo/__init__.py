@@ -16,6 +16,7 @@ from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS
 from nameplate_conformance.zoo.broken_registry import REGISTRY_MUTANTS
 from nameplate_conformance.zoo.broken_reports import REPORT_MUTANTS
 from nameplate_conformance.zoo.broken_training import TRAINING_MUTANTS
+from nameplate_conformance.zoo.broken_trust import TRUST_MUTANTS
 from nameplate_conformance.zoo.reference import Mutant as Mutant
 from nameplate_conformance.zoo.reference import reference as reference
 from nameplate_conformance.zoo.relatives import relatives as relatives
@@ -30,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *FILE_MUTANTS,
     *REPORT_MUTANTS,
     *REGISTRY_MUTANTS,
+    *TRUST_MUTANTS,
     *DEVICE_MUTANTS,
     *TRAINING_MUTANTS,
     *ECOSYSTEM_MUTANTS,

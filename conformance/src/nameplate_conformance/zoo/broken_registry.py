@@ -54,9 +54,25 @@ def _replaced(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Sabotage:
     return sabotage
 
 
-def _library(name: str, breaks: str, wrap: Callable[[Any], Any], owner: Any, method: str) -> Mutant:
-    """Return the mutant that breaks a method of the library while the reference is judged."""
-    return Mutant(name, breaks, wrap.__doc__ or "", reference, _replaced(owner, method, wrap))
+def library(
+    name: str,
+    breaks: str,
+    wrap: Callable[[Any], Any],
+    owner: Any,
+    method: str,
+    breed: Callable[[], Architecture] = reference,
+) -> Mutant:
+    """Return the mutant that breaks a method of a library while a healthy architecture is judged.
+
+    Args:
+        name: The mutant's name.
+        breaks: The law that it breaks.
+        wrap: Makes the broken method from the healthy one; its docstring says what is wrong with it.
+        owner: The class that has the method.
+        method: The name of the method.
+        breed: Makes the architecture.
+    """
+    return Mutant(name, breaks, wrap.__doc__ or "", breed, _replaced(owner, method, wrap))
 
 
 def _overwriting(original: Any) -> Any:
@@ -191,15 +207,15 @@ def _blaming_nobody() -> Iterator[None]:
 
 REGISTRY_MUTANTS = (
     Mutant("BuildsAnotherClass", "R01", "from_config builds an instance of another class", _builds_another_class),
-    _library("SilentOverwrite", "R02", _overwriting, Registry, "register"),
-    _library("NeverForgets", "R03", _never_forgetting, Registry, "unregister"),
-    _library("CuriousListing", "R04", _curious, Registry, "names"),
+    library("SilentOverwrite", "R02", _overwriting, Registry, "register"),
+    library("NeverForgets", "R03", _never_forgetting, Registry, "unregister"),
+    library("CuriousListing", "R04", _curious, Registry, "names"),
     Mutant("BlamesNobody", "R05", "the error of a broken package does not name it", reference, _blaming_nobody),
     Mutant("AutoLoadsSomethingElse", "R06", "the Auto class loads other weights", _auto_loads_something_else),
-    _library("TrustsTexts", "R07", _trusting, Registry, "__getitem__"),
-    _library("TerseError", "R08", _terse, AutoConfig, "from_pretrained"),
-    _library("PrefersAncestors", "R09", _general, AutoClass, "model_class_of"),
-    _library("LooksThenTakes", "R10", _hesitating, Registry, "register"),
-    _library("BareOverride", "Z01", _bare, Registry, "override"),
-    _library("StaleReverse", "Z01", _remembering, Registry, "name_of"),
+    library("TrustsTexts", "R07", _trusting, Registry, "__getitem__"),
+    library("TerseError", "R08", _terse, AutoConfig, "from_pretrained"),
+    library("PrefersAncestors", "R09", _general, AutoClass, "model_class_of"),
+    library("LooksThenTakes", "R10", _hesitating, Registry, "register"),
+    library("BareOverride", "Z01", _bare, Registry, "override"),
+    library("StaleReverse", "Z01", _remembering, Registry, "name_of"),
 )

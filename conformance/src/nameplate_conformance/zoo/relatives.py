@@ -1,4 +1,4 @@
-"""Healthy relatives of the reference: for laws about labels, stages and checkpointing, which it has not."""
+"""Healthy relatives of the reference: for laws about labels, stages, checkpointing and code, which it has not."""
 
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from nameplate_config import Tiny
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel, of, reference
+from nameplate_conformance.zoo.traveller.modeling import TravellerModel
 
 
 class ZooClassifierConfig(ZooConfig):
@@ -102,6 +103,11 @@ class ZooTower(ZooModel):
         return [Floor(config) for _ in range(config.depth + 1)]
 
 
+def traveller() -> Architecture:
+    """Return the architecture whose code can travel beside its checkpoint."""
+    return of(TravellerModel, name="zoo-traveller")
+
+
 def relatives() -> tuple[Architecture, ...]:
     """Return every architecture of the zoo that breaks no law, the reference first."""
     return (
@@ -109,4 +115,5 @@ def relatives() -> tuple[Architecture, ...]:
         of(ZooClassifier, name="zoo-classifier"),
         of(ZooBackbone, name="zoo-backbone"),
         of(ZooTower, name="zoo-tower"),
+        traveller(),
     )

@@ -36,7 +36,7 @@ else:
 
 Decorated = TypeVar("Decorated", bound=type[Any])
 
-_OF_A_LOAD = frozenset(
+OF_A_LOAD = frozenset(
     {
         "allow_missing",
         "allow_unexpected",
@@ -142,7 +142,9 @@ class AutoClass(Generic[Model]):
         if model_class is None:
             return cls.model_mapping.register(config_class, exist_ok=exist_ok)
         several = isinstance(model_class, Sequence) and not isinstance(model_class, str)
-        cls.model_mapping.register(config_class, tuple(model_class) if several else model_class, exist_ok=exist_ok)
+        every = tuple(model_class) if several else (model_class,)
+        value = every[0] if len(every) == 1 else every  # a list of one is that one
+        cls.model_mapping.register(config_class, value, exist_ok=exist_ok)
         return None
 
     @classmethod
@@ -298,7 +300,7 @@ def _load_settled(cls: type[AutoClass[Any]], source: Source, reading: Reading, k
             if _reads_the_file(model_class, config_class, file):
                 return cast("Loadable", model_class).from_pretrained(source, **kwargs)
             fields = argument_names(config_class) if issubclass(config_class, PreTrainedConfig) else list(kwargs)
-            overrides = {name: value for name, value in kwargs.items() if name in fields and name not in _OF_A_LOAD}
+            overrides = {name: value for name, value in kwargs.items() if name in fields and name not in OF_A_LOAD}
             config, unused = file.read_as(config_class, overrides)
             rest = {name: value for name, value in kwargs.items() if name not in overrides}
             loaded = _load(model_class, source, config, {**rest, **unused})
@@ -348,7 +350,7 @@ def _classes_it_brings(
         return config_class, found.chosen(architectures)
     if not has_model:
         raise no_model(cls, _auto_classes(AutoClass), config_class, file.auto_map)
-    return config_class, file.remote_class(cls.__name__)
+    return config_class, file.remote_class(cls.__name__, beside=config_class)
 
 
 def _reads_the_file(model_class: type[Any], config_class: type[Any], file: ConfigFile) -> bool:

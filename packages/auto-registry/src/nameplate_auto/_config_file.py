@@ -4,12 +4,16 @@
 file is of, else that of the code which the checkpoint brings.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from nameplate_auto._config_mapping import CONFIG_MAPPING
 from nameplate_auto._foreign_formats import Claims, claims_on
+from nameplate_auto._metadata import ALLOWED
+from nameplate_auto._plugins import InstalledPackages
 from nameplate_auto._refusals import suggestion
 from nameplate_auto.errors import UnknownModelTypeError
 from nameplate_config import (
@@ -17,6 +21,7 @@ from nameplate_config import (
     NameplateError,
     PreTrainedConfig,
     Source,
+    UnknownOptionError,
     config_from_values,
     read_config_values,
 )
@@ -42,8 +47,14 @@ class Reading:
     code_revision: str | None = None
     variant: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what can be no name."""
+        if self.model_type is not None and not isinstance(self.model_type, str):
+            message = f"model_type must be a registered name, found {shown(self.model_type)}."
+            raise UnknownOptionError(message)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class ConfigFile:
     """The config of a checkpoint as a file holds it.
 
@@ -104,7 +115,7 @@ class ConfigFile:
             return CONFIG_MAPPING[asked]
         if self.model_type and self.model_type in CONFIG_MAPPING:
             return CONFIG_MAPPING[self.model_type]
-        claims = claims_on(self.values).formats
+        claims = self._claims.formats
         if len(claims) > 1:
             formats = listed(f"{model_type!r} (as {name})" for model_type, name in claims.items())
             what = f"{self.where} could be read by several architectures: {formats}."
@@ -112,8 +123,12 @@ class ConfigFile:
             raise UnknownModelTypeError(message)
         return CONFIG_MAPPING[next(iter(claims))] if claims else None
 
-    def remote_class(self, auto_class: str) -> type[Any]:
+    def remote_class(self, auto_class: str, *, beside: type[Any] | None = None) -> type[Any]:
         """Return the class that the checkpoint brings for an Auto class.
+
+        Args:
+            auto_class: The name of the Auto class.
+            beside: The config class that it brought, whose code is not read again if the class lies there too.
 
         Raises:
             RemoteCodeError: If its code is not approved, or broken.
@@ -122,7 +137,12 @@ class ConfigFile:
 
         reading = self.reading
         return remote_class(
-            self.source, self.values, auto_class, trust=reading.trust, code_revision=reading.code_revision
+            self.source,
+            self.values,
+            auto_class,
+            trust=reading.trust,
+            code_revision=reading.code_revision,
+            beside=beside,
         )
 
     def says_it_all(self, config_class: type[Any]) -> bool:
@@ -175,7 +195,7 @@ class ConfigFile:
                 f"{self.where} names no model_type, so nothing says which architecture it is of.",
                 f"Registered: {listed(names)}. "
                 "Pass one of them as model_type=, load it with the class itself, or add the key.",
-                *_failures(claims_on(self.values)),
+                self._failures(),
                 code,
             )
             return UnknownModelTypeError(message)
@@ -184,10 +204,19 @@ class ConfigFile:
             suggestion(self.model_type, names) or f"Registered: {listed(names)}.",
             "Install the package that defines it, register its config class with AutoConfig.register, "
             "or pass a registered name as model_type=.",
-            *_failures(claims_on(self.values)),
+            _announced(),
+            self._failures(),
             code,
         )
         return UnknownModelTypeError(message)
+
+    def _failures(self) -> str:
+        failures = self._claims.failures
+        return f"Its format could not be asked for: {listed(failures)}." if failures else ""
+
+    @cached_property
+    def _claims(self) -> Claims:
+        return claims_on(self.values)
 
 
 def is_ours(config_class: type[Any]) -> bool:
@@ -195,5 +224,9 @@ def is_ours(config_class: type[Any]) -> bool:
     return issubclass(config_class, PreTrainedConfig)
 
 
-def _failures(claims: Claims) -> list[str]:
-    return [f"Its format could not be asked for: {listed(claims.failures)}."] if claims.failures else []
+def _announced() -> str:
+    """Return a sentence about what installed packages announce: the one that is missing may have been shut out."""
+    names = sorted(InstalledPackages().names())
+    allowed = os.environ.get(ALLOWED)
+    limit = "" if allowed is None else f"; {ALLOWED} lets none but {shown(allowed)} do so"
+    return f"Installed packages announce: {listed(names)}{limit}."

@@ -13,8 +13,6 @@ from nameplate_auto.errors import ForeignClassError
 from nameplate_config import NameplateError, Source, SourceNotFoundError, UnknownOptionError
 from nameplate_config.wording import did_you_mean, listed, reason, sentences
 
-_CONFIG = "config.json"
-
 
 def config_of(
     config_class: type[Any], values: Mapping[str, Any], *, source: Source, overrides: Mapping[str, Any]
@@ -154,7 +152,7 @@ def _refusal(refusing: type[Any], method: str, source: Source, error: Exception)
     return ForeignClassError(
         sentences(
             f"{_named(refusing)}.{method} refuses {source.name!r}: {reason(error)}",
-            f"This class is not one of Nameplate; what it asks of a {_CONFIG} is up to it.",
+            "It is no class of Nameplate; what it accepts is up to it.",
         )
     )
 

@@ -49,28 +49,34 @@ def claims_on(values: Mapping[str, Any]) -> Claims:
                 if each.claims(values):
                     claims.formats.setdefault(model_type, each.name)
             except ConfigError as error:
-                claims.failures.append(f"{owner}: {brief(error).rstrip('.')}")
+                claims.failures.append(f"{_title(owner)}: {brief(error).rstrip('.')}")
     return claims
 
 
-def _known_formats(failures: list[str]) -> Iterator[tuple[str, str, Sequence[ForeignFormat]]]:
+def _known_formats(failures: list[str]) -> Iterator[tuple[str, type[Any] | EntryPoint, Sequence[ForeignFormat]]]:
     """Yield `model_type`, owner and formats; of a registered class its own, of an announced name those announced."""
-    registered = {}
-    for model_type, entry in CONFIG_MAPPING.registered().items():
-        if not entry.lazy:
-            registered[model_type] = getattr(entry.value, "foreign_formats", ())
-            yield model_type, entry.value.__name__, registered[model_type]
+    imported = {name: entry.value for name, entry in CONFIG_MAPPING.registered().items() if not entry.lazy}
+    for model_type, config_class in imported.items():
+        formats = vars(config_class).get("foreign_formats", ())  # a derived class would claim what its base does
+        if formats:
+            yield model_type, config_class, formats
     for model_type, points in _points.by_name().items():
-        if model_type in registered or model_type not in CONFIG_MAPPING:
+        if model_type in imported or model_type not in CONFIG_MAPPING:
             continue
         for point in points:
-            owner = f"{distribution_title(point)} ({point.value})"
             try:
                 formats = _loaded(point)
             except Exception as error:  # noqa: BLE001 - whatever a package does when it is imported
-                failures.append(f"{owner}: {type(error).__name__}: {brief(error).rstrip('.')}")
+                failures.append(f"{_title(point)}: {type(error).__name__}: {brief(error).rstrip('.')}")
             else:
-                yield model_type, owner, formats
+                yield model_type, point, formats
+
+
+def _title(owner: type[Any] | EntryPoint) -> str:
+    """Return how messages name whoever declares a format."""
+    if isinstance(owner, EntryPoint):
+        return f"{distribution_title(owner)} ({owner.value})"
+    return owner.__name__
 
 
 def _loaded(point: EntryPoint) -> Sequence[ForeignFormat]:

@@ -115,10 +115,11 @@ def check_model(config_class: Any, value: Any) -> None:
 
 def _check_one(config_class: type[Any], value: Any) -> None:
     own = getattr(value, "config_class", None)
-    if not isinstance(value, type) or own is None:
+    if not isinstance(value, type) or not isinstance(own, type):
         message = f"{shown(value)} has no config_class, so it cannot be registered as a model class."
         raise InconsistentRegistrationError(message)
-    if not issubclass(config_class, own):
+    is_theirs = not issubclass(config_class, PreTrainedConfig) and not is_own_model(value)
+    if not is_theirs and not issubclass(config_class, own):  # others register models that name a neighbouring config
         message = sentences(
             f"{value.__name__} is built from {own.__name__}, but it is being registered for {config_class.__name__}.",
             _two_of_one_name(own, config_class) or "Register it for its own config class.",

@@ -11,7 +11,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any
+from weakref import WeakKeyDictionary
 
 ALLOWED = "NAMEPLATE_PLUGINS"
 """The environment variable that lists the distributions which may announce anything."""
@@ -63,18 +65,23 @@ class EntryPoints:
         where = _where()
         return self._scanned(where).points.get(name) or self._scanned(where, look=True).points.get(name, ())
 
+    def last_seen(self, name: str) -> tuple[EntryPoint, ...]:
+        """Return what the last scan found under a name, without looking whether a folder has changed since."""
+        return self._scanned(_where()).points.get(name, ())
+
     def refresh(self) -> None:
         """Forget what was read, and what the import system remembers of its folders."""
         importlib.invalidate_caches()
         with _lock:
             self._last = None
+            _latest.clear()
 
     def _scanned(self, where: tuple[object, ...], *, look: bool = False) -> _Scan:
         with _lock:
             last = self._last
             if last is None or last.where != where or (look and last.changed != _changed()):
                 changed = _changed()  # asked before reading: what changes meanwhile is seen next time
-                last = self._last = _Scan(_read(self._group), where, changed)
+                last = self._last = _Scan(_read(self._group, _every(where, changed)), where, changed)
             return last
 
 
@@ -95,12 +102,22 @@ def _time_of_change(folder: str) -> int:
         return 0
 
 
-def _read(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+def _every(where: tuple[object, ...], changed: tuple[int, ...]) -> Any:
+    """Return the entry points of every group; several groups that are asked in turn share one look at the disk."""
+    if _latest.get("key") != (where, changed):
+        _latest.update(key=(where, changed), points=entry_points())
+    return _latest["points"]
+
+
+_latest: dict[str, Any] = {}
+
+
+def _read(group: str, every: Any) -> dict[str, tuple[EntryPoint, ...]]:
     allowed = _allowed()
     found: dict[str, list[EntryPoint]] = {}
     if allowed is not None and not allowed:
         return {}
-    for point in entry_points(group=group):
+    for point in every.select(group=group):
         if allowed is None or normalized(distribution_name(point)) in allowed:
             found.setdefault(point.name, []).append(point)
     return {name: _distinct(points) for name, points in found.items()}
@@ -130,9 +147,20 @@ def normalized(distribution: str) -> str:
 
 def distribution_name(point: EntryPoint) -> str:
     """Return the name of the distribution that an entry point belongs to, or an empty text."""
-    return point.dist.name if point.dist is not None else ""
+    return _identity(point.dist)[0] if point.dist is not None else ""
 
 
 def distribution_title(point: EntryPoint) -> str:
     """Return name and version of the distribution that an entry point belongs to."""
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+    return " ".join(_identity(point.dist)) if point.dist is not None else "an unknown distribution"
+
+
+_identities: WeakKeyDictionary[Distribution, tuple[str, str]] = WeakKeyDictionary()
+
+
+def _identity(distribution: Distribution) -> tuple[str, str]:
+    """Return name and version; each is parsed from a file, so both are remembered."""
+    known = _identities.get(distribution)
+    if known is None:
+        known = _identities[distribution] = str(distribution.name), str(distribution.version)
+    return known

@@ -95,7 +95,7 @@ class InstalledPackages:
 
         A package that registers what it announces itself is no rival of its own.
         """
-        points = _announcing(name)
+        points = _points.last_seen(name)
         if not points or any(_announces(point, new) for point in points):
             return None
         return listed(sorted(_owner(point) for point in points))

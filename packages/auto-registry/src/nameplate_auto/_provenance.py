@@ -71,7 +71,7 @@ def line_of(value: object) -> int | None:
         return code.co_firstlineno
     try:
         return inspect.getsourcelines(value)[1] if isinstance(value, type) else None
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError):
         return None
 
 
@@ -96,8 +96,11 @@ def distribution_of(module: str) -> str | None:
     root = module.partition(".")[0]
     if root in sys.stdlib_module_names or root == "__main__":
         return None
-    found = importlib.metadata.packages_distributions().get(root) or _editable(file_of(module) or file_of(root))
-    return " or ".join(sorted({_titled(name) for name in found})) or None
+    try:
+        found = importlib.metadata.packages_distributions().get(root) or _editable(file_of(module) or file_of(root))
+        return " or ".join(sorted({_titled(name) for name in found})) or None
+    except Exception:  # noqa: BLE001 - broken metadata of anybody must not hide the error that is being reported
+        return None
 
 
 def _editable(file: str | None) -> list[str]:

@@ -380,7 +380,7 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
 
         Of several names the first in the alphabet. An announced value is known once it was read here.
         """
-        names = self._slots.names_of(value) or self._names_by_text(value) or list(self._names_given(value))
+        names = [*self._slots.names_of(value), *self._names_by_text(value)] or self._names_given(value)
         return min(names, key=str, default=None)
 
     def _names_by_text(self, value: object) -> list[K]:
@@ -390,10 +390,9 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
             return []
         return self._slots.names_of(text)
 
-    def _names_given(self, value: object) -> Iterator[K]:
-        """Yield the names that a provider gave a value under; the shorter spelling of a name goes before the longer."""
-        names = [name for name in self._provided.names_of(value) if self._slots.get(name) is None]
-        yield from names[:1]
+    def _names_given(self, value: object) -> list[K]:
+        """Return the name that a provider gave a value under: its own one if that is enough to find it."""
+        return [name for name in self._provided.names_of(value) if self._slots.get(name) is None][:1]
 
     def __iter__(self) -> Iterator[K]:
         return iter(self.names())

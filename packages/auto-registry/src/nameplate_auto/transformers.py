@@ -80,7 +80,8 @@ def _theirs() -> _Theirs:
         origin = f"Transformers {transformers.__version__}"
         configs = _Table(configuration_auto.CONFIG_MAPPING, "_mapping")
         module_of = configuration_auto.model_type_to_module_name
-        return _Theirs(transformers, origin, configs, module_of, frozenset(dir(transformers)))
+        on_top = frozenset(getattr(transformers, "__all__", ()))
+        return _Theirs(transformers, origin, configs, module_of, on_top)
     except ImportError as error:
         message = sentences(
             f"the bridge to Transformers cannot import it: {reason(error)}",
@@ -157,7 +158,8 @@ class _PublishedModel:
         options = _meant(kwargs)
         dtype = options.pop("dtype", None)
         if options:
-            message = f"{cls.auto_class.__name__}.from_config of {cls.__name__} has no option {listed(options)}."
+            names = listed(map(repr, options))
+            message = f"{cls.auto_class.__name__}.from_config of {cls.__name__} has no option {names}."
             raise UnknownOptionError(message)
         model = cls.auto_class.from_config(config)
         return model if dtype in (None, "auto") else model.to(dtype)

@@ -4,6 +4,7 @@ A config that serves a backbone derives from `BackboneConfigMixin`. The models, 
 packages that import torch.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
@@ -31,6 +32,9 @@ class _NoStages:
 class _Names(FieldDescriptor):
     """`out_features`: the names that were given, or those of the given numbers, or the last one."""
 
+    def __init__(self, default: Any = None) -> None:
+        self.default = default
+
     def __get__(self, config: Any, owner: type | None = None) -> Any:
         if config is None:
             return self
@@ -44,6 +48,9 @@ class _Names(FieldDescriptor):
 
 class _Numbers(FieldDescriptor):
     """`out_indices`: the numbers that were given, or those of the given names, or the last one."""
+
+    def __init__(self, default: Any = None) -> None:
+        self.default = default
 
     def __get__(self, config: Any, owner: type | None = None) -> Any:
         if config is None:
@@ -63,7 +70,7 @@ class BackboneConfigMixin(PreTrainedConfig):
 
     A subclass says `stage_names`, as a property or by setting it in its `__init__`. Either of the two fields may
     be given, the other one follows; both may be if they mean the same stages. Without either, the last stage is
-    meant. Assigning one, or loading with another one, replaces what the other said.
+    meant. Assigning one, or loading with another one, replaces what the other said; None leaves it to the other.
 
     Attributes:
         stage_names: The names of all stages, the first one first. It is not saved.
@@ -87,6 +94,13 @@ class BackboneConfigMixin(PreTrainedConfig):
     _rivals: ClassVar[Mapping[str, str]] = {_NAMES: _NUMBERS, _NUMBERS: _NAMES}
     _derived_keys: ClassVar[frozenset[str]] = frozenset({"stage_names"})
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, kind in ((_NAMES, _Names), (_NUMBERS, _Numbers)):
+            default = cls.__dict__.get(name)
+            if name in cls.__dict__ and not hasattr(default, "__get__"):  # of a class that says another default
+                setattr(cls, name, kind(default))
+
     if TYPE_CHECKING:
         out_features: tuple[str, ...] | None = None
         out_indices: tuple[int, ...] | None = None
@@ -99,6 +113,13 @@ class BackboneConfigMixin(PreTrainedConfig):
         stage_names = _NoStages()
         out_features: Annotated[tuple[str, ...] | None, Tiny(None)] = _Names()
         out_indices: Annotated[tuple[int, ...] | None, Tiny(None, (-1,), (0, -1))] = _Numbers()
+
+    def _meant(self) -> Mapping[str, Any]:
+        return {**vars(self), _NAMES: self.out_features, _NUMBERS: self.out_indices}
+
+    def _comparable(self) -> str:
+        meant = {_NAMES: list(self.out_features or ()), _NUMBERS: list(self.out_indices or ())}
+        return json.dumps({**self._encoded(), **meant}, sort_keys=True)
 
     def validate_out_stages(self) -> Iterator[Problem]:
         """Refuse stages that do not exist, come twice, are out of order, or differ between the two fields."""

@@ -22,9 +22,12 @@ from nameplate_config._code_rules import (
     MOST_BYTES,
     MOST_DATA_FILES,
     MOST_FILES,
+    MOST_UNITS,
+    MOST_UNITS_OF_ONE,
     data_names,
     held_files,
     is_of_checkpoint,
+    units,
 )
 from nameplate_config.errors import SourceCodeError
 from nameplate_config.files import read_file
@@ -213,6 +216,7 @@ def _closure(starts: Iterable[_Module]) -> dict[_Name, _Module]:
                 modules[name] = _read(name, path, needed_at)
                 walk.append(modules[name])
                 _check_budget([each.data for each in modules.values()], path, needed_at)
+    _check_units(modules.values())
     return modules
 
 
@@ -309,6 +313,19 @@ def _check_budget(files: Sequence[bytes], path: Path, needed_at: str, data_files
             "Import less from the module of the class, or publish the package and do not copy it.",
         )
     )
+
+
+def _check_units(modules: Iterable[_Module]) -> None:
+    """Refuse source that whoever loads the copy would not parse."""
+    sizes = {str(module.path): units(module.data) for module in modules}
+    largest = max(sizes, key=sizes.__getitem__)
+    if sizes[largest] > MOST_UNITS_OF_ONE or sum(sizes.values()) > MOST_UNITS:
+        raise SourceCodeError(
+            sentences(
+                f"it would be {sum(sizes.values()):,} words and marks of source, {sizes[largest]:,} in {largest!r}.",
+                f"At most {MOST_UNITS:,} are read again, {MOST_UNITS_OF_ONE:,} of one file. Publish the package.",
+            )
+        )
 
 
 # ---- what would not work in the copy

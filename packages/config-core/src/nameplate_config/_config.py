@@ -14,7 +14,7 @@ from nameplate_config._differences import differences
 from nameplate_config._dtype import DType
 from nameplate_config._fields import problems_error, schema_for
 from nameplate_config._foreign import ForeignFormat, own_values
-from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, state_of
+from nameplate_config._instance import Alias, ConfigInstance, ConfigMeta, meant_by, state_of
 from nameplate_config._json_schema import schema_of_class
 from nameplate_config._labels import Count, Inverse, Labels, recount
 from nameplate_config._migrations import VERSION, migrated
@@ -46,7 +46,6 @@ class PreTrainedConfig(ConfigInstance):
         config_version: The version of the fields; `migrates` says how files of older ones are read.
         attribute_map: Other names for fields, ``{alias: field}``. Files hold the field's own name.
         base_config_key: Where the config of a larger model holds this one, if `model_type` does not tell.
-        sub_configs: Always empty; Transformers' Auto classes look here for the config of a text model.
         foreign_formats: Kinds of files of other libraries that the class reads as well, told by their keys where
             the `model_type` is not its own.
         architectures: The model classes that the weights beside this config were saved from.
@@ -70,10 +69,9 @@ class PreTrainedConfig(ConfigInstance):
 
     base_config_key: ClassVar[str] = ""
     foreign_formats: ClassVar[tuple[ForeignFormat, ...]] = ()
-    sub_configs: ClassVar[Mapping[str, type]] = {}
 
     architectures: list[str] | None = None
-    auto_map: dict[str, Any] | None = None
+    auto_map: dict[str, Any] | None = {}  # noqa: RUF012 - copied for each config, like every default
     dtype: DType | None = None
 
     if TYPE_CHECKING:
@@ -162,7 +160,7 @@ class PreTrainedConfig(ConfigInstance):
             {'width': (16, 8)}
         """
         found: dict[str, tuple[Any, Any]] = {}
-        sides = [(schema_for(type(each)).fields, {**vars(each), **state_of(each).extras}) for each in (self, other)]
+        sides = [(schema_for(type(each)).fields, meant_by(each)) for each in (self, other)]
         for name, (here, there) in differences(*sides):
             if type(here) is type(there) and isinstance(here, PreTrainedConfig):
                 found |= {f"{name}.{inner}": pair for inner, pair in here.diff(there).items()}
@@ -276,8 +274,8 @@ class PreTrainedConfig(ConfigInstance):
         changes = schema.canonical(known)
         recount(schema, given, changes)
         for name in cls._rivals.keys() & changes.keys():
-            if cls._rivals[name] not in changes:
-                given.pop(cls._rivals[name], None)
+            if changes[name] is not None and cls._rivals[name] not in changes:
+                given[cls._rivals[name]] = None
         changes = cls._written(stored(schema, cls.model_type, changes), given)
         unused = {name: value for name, value in overrides.items() if name not in known}
         return cls._build({**given, **changes}, from_file=True, where=where), unused

@@ -106,6 +106,11 @@ def state_of(config: "ConfigInstance") -> State:
     return config._nameplate  # noqa: SLF001 - this is its door
 
 
+def meant_by(config: "ConfigInstance") -> dict[str, Any]:
+    """Return the values of a config as they are compared, the keys that no field knows included."""
+    return {**config._meant(), **state_of(config).extras}  # noqa: SLF001 - as above
+
+
 class ConfigInstance(Freezable, metaclass=ConfigMeta):
     """A config as an object: its values in `__dict__`, the keys that no field knows apart from them."""
 
@@ -115,8 +120,8 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
     config_version: ClassVar[int] = 1
     attribute_map: ClassVar[dict[str, str]] = {}
 
-    # Fields that say the same in two ways, each with the other one, which a new value of the first replaces; and keys
-    # that a file may have although they follow from fields.
+    # Fields that say the same in two ways, each with the other one, which a value of the first replaces; and keys that
+    # a file may have although they follow from fields.
     _rivals: ClassVar[Mapping[str, str]] = {}
     _derived_keys: ClassVar[frozenset[str]] = frozenset()
 
@@ -152,6 +157,9 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
     def _build(cls, values: Mapping[str, Any], *, from_file: bool = False, where: str = "") -> Self:
         schema = schema_for(cls)
         given = stored(schema, cls.model_type, values, where=where, from_file=from_file) if values else {}
+        for name in cls._rivals.keys() & given.keys():  # what is given replaces what a class says by default
+            if given[name] is not None and schema.fields[cls._rivals[name]].default is not None:
+                given = {cls._rivals[name]: None, **given}
         unknown = given.keys() - schema.fields.keys()
         if unknown and not from_file:
             check_unknown(schema, [name for name in given if name in unknown])
@@ -319,7 +327,7 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
         if field.name == counted_by(schema) and converted != values[field.name] and unnamed(schema, values):
             values[LABELS] = None  # labels that only count are counted anew
         rival = self._rivals.get(field.name)
-        if rival is not None:
+        if rival is not None and converted is not None:
             values[rival] = None
         values[field.name] = converted
 
@@ -346,8 +354,11 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
             # Reached only for names that neither the instance nor the class has.
             if not name.startswith("_") and name in self._nameplate.extras:
                 return self._nameplate.extras[name]
-            if name == "_name_or_path":  # Transformers' name for it; files of old versions have it as a key
+            # Transformers' Auto classes ask for these. No attributes of the class: files have keys of these names.
+            if name == "_name_or_path":
                 return self._nameplate.origin[0]
+            if name == "sub_configs":
+                return {}
             known = [*self._declared.known_names(), *self._nameplate.extras] if not name.startswith("_") else []
             message = sentences(f"{type(self).__name__} has no field {name!r}.", did_you_mean(name, known))
             raise AttributeError(message, name=name, obj=self)
@@ -418,6 +429,10 @@ class ConfigInstance(Freezable, metaclass=ConfigMeta):
             message = f"{type(self).__name__} can be hashed only when it is frozen: config.freeze()."
             raise TypeError(message)
         return hash((type(self), self._comparable()))
+
+    def _meant(self) -> Mapping[str, Any]:
+        """Return the values of the fields as they are compared."""
+        return vars(self)
 
     def _comparable(self) -> str:
         # As text, because 1, 1.0 and True are equal, and so are 0.0 and -0.0.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Literal, Unpack, cast
 
 from nameplate_config.errors import HubError, SourceNotFoundError, UnknownOptionError
 from nameplate_config.files import member
@@ -19,8 +19,12 @@ from nameplate_config.wording import did_you_mean, listed, sentences, shown
 
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REFUSED = frozenset({401, 403})  # of HTTP: nobody, or somebody who may not
-_SERVER_ERROR = 500  # of HTTP, and all above: it is the Hub that failed, and may not the next time
+
+# What HTTP calls its answers, in numbers since its names take a millisecond to import.
+_REFUSED = frozenset({401, 403})  # nobody, or somebody who may not
+_NOT_FOUND = 404
+_BUSY = frozenset({408, 429})
+_SERVER_ERROR = 500  # and all above: it is the Hub that failed
 
 HUB_OPTIONS = frozenset(HubOptions.__annotations__)
 """The names of the options that `HubOptions` declares."""
@@ -99,7 +103,8 @@ class Source:
     def table(self, filename: str) -> tuple[dict[str, Any], int] | None:
         """Return the parsed header of a safetensors file in a repository, and the file's size in bytes.
 
-        Only the header is transferred. None if the repository does not have the file.
+        Only the header is transferred, and nothing if the cache holds the file. None if the repository does not
+        have it.
 
         Raises:
             UnsafePathError: If the name is no plain file name.
@@ -275,12 +280,21 @@ def hub_error(name: str, revision: str, error: Exception) -> Exception:
         )
     if type(error) is ValueError and isinstance(error.__cause__, Exception):
         error = error.__cause__  # a forced download only says that it failed
-    return HubError(
-        sentences(
-            f"the Hub could not be asked about {name!r}: {_reason(error)}",
-            "Log in with `hf auth login`, or give a token that may do this." if _status(error) in _REFUSED else "",
-        )
-    )
+    return HubError(sentences(f"the Hub could not be asked about {name!r}: {_reason(error)}", _way_out(error)))
+
+
+def _way_out(error: Exception) -> str:
+    """Return what may help, unless the client's own message says it."""
+    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled  # noqa: PLC0415 - as above
+
+    status = _status(error)
+    if status in _REFUSED:
+        return "Log in with `hf auth login`, or give a token that may do this."
+    if status == _NOT_FOUND:  # without the reason that a Hub gives
+        return "If the environment sets HF_ENDPOINT, see whether a Hub is there."
+    if status is None and isinstance(error, (LocalTokenNotFoundError, OfflineModeIsEnabled, ValueError)):
+        return ""
+    return "Try again later." if status is None or status in _BUSY or status >= _SERVER_ERROR else ""
 
 
 def _not_cached(what: str, cause: BaseException | None) -> HubError:
@@ -309,7 +323,7 @@ def _download(source: Source, filename: str) -> Path | None:
 
     member(Path(), filename)
     options = cast("dict[str, Any]", {**(source.options or {}), "revision": source.commit})
-    if not options.get("force_download") and _known_absent(source, filename):
+    if not options.get("force_download") and _cached(source, filename) is False:
         return None  # a commit never gets another file, but the client would ask each time
     try:
         return Path(huggingface_hub.hf_hub_download(cast("str", source.repository), filename, **options))
@@ -331,13 +345,16 @@ def _remote_table(source: Source, filename: str) -> tuple[dict[str, Any], int] |
     from huggingface_hub.errors import RemoteEntryNotFoundError  # noqa: PLC0415
 
     options = source.options or {}
-    path = "/".join(filter(None, [options.get("subfolder", ""), member(Path(), filename).name]))
-    repository, token = cast("str", source.repository), options.get("token")
-    hub = huggingface_hub.HfApi(token=token)
+    cached = None if options.get("force_download") else _cached(source, member(Path(), filename).name)
+    if cached is False:
+        return None
+    if cached is None and _is_offline(source):
+        raise _not_cached(source.where(filename), None)
     try:
-        url = huggingface_hub.hf_hub_url(repository, path, revision=source.commit, endpoint=hub.endpoint)
-        size = huggingface_hub.get_hf_file_metadata(url, token=token).size
-        found = hub.parse_safetensors_file_metadata(repository, path, revision=source.commit)
+        if cached is not None:
+            found, size = huggingface_hub.parse_local_safetensors_file_metadata(cached), cached.stat().st_size
+        else:
+            found, size = _fetch_table(source, filename)
     except RemoteEntryNotFoundError:
         return None
     except Exception as error:
@@ -346,7 +363,18 @@ def _remote_table(source: Source, filename: str) -> tuple[dict[str, Any], int] |
         name: {"dtype": each.dtype, "shape": list(each.shape), "data_offsets": list(each.data_offsets)}
         for name, each in found.tensors.items()
     }
-    return {"__metadata__": found.metadata, **tensors}, size or 0
+    return {"__metadata__": found.metadata, **tensors}, size
+
+
+def _fetch_table(source: Source, filename: str) -> tuple[Any, int]:
+    import huggingface_hub  # noqa: PLC0415 - only when a repository is named
+
+    repository, token = cast("str", source.repository), (source.options or {}).get("token")
+    path = _path_in_repository(source, filename)
+    hub = huggingface_hub.HfApi(token=token)
+    url = huggingface_hub.hf_hub_url(repository, path, revision=source.commit, endpoint=hub.endpoint)
+    size = huggingface_hub.get_hf_file_metadata(url, token=token).size
+    return hub.parse_safetensors_file_metadata(repository, path, revision=source.commit), size or 0
 
 
 def _is_offline(source: Source) -> bool:
@@ -355,22 +383,26 @@ def _is_offline(source: Source) -> bool:
     return bool((source.options or {}).get("local_files_only")) or huggingface_hub.is_offline_mode()
 
 
-def _known_absent(source: Source, filename: str) -> bool:
-    """Whether the cache remembers that the commit does not have the file."""
+def _cached(source: Source, filename: str) -> Path | Literal[False] | None:
+    """Return where the cache holds a file, or False if it remembers that the commit does not have it."""
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
 
-    options = source.options or {}
-    path = "/".join(filter(None, [options.get("subfolder", ""), filename]))
     found = huggingface_hub.try_to_load_from_cache(
         cast("str", source.repository),
-        path,
-        cache_dir=cast("Any", options.get("cache_dir")),
+        _path_in_repository(source, filename),
+        cache_dir=cast("Any", (source.options or {}).get("cache_dir")),
         revision=source.commit,
     )
-    return found is huggingface_hub._CACHED_NO_EXIST  # noqa: SLF001 - documented for exactly this comparison
+    if found is huggingface_hub._CACHED_NO_EXIST:  # noqa: SLF001 - documented for exactly this comparison
+        return False
+    return Path(found) if isinstance(found, str) else None
+
+
+def _path_in_repository(source: Source, filename: str) -> str:
+    return "/".join(filter(None, [(source.options or {}).get("subfolder", ""), filename]))
 
 
 def _absent_from_repository(source: Source, filename: str) -> Exception:
-    if _is_offline(source) and not _known_absent(source, filename):
+    if _is_offline(source) and _cached(source, filename) is None:
         return _not_cached(source.where(filename), None)
     return SourceNotFoundError(f"{source.where(filename)} does not exist.")

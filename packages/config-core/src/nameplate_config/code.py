@@ -11,8 +11,11 @@ from nameplate_config._code_rules import (
     MOST_BYTES,
     MOST_DATA_FILES,
     MOST_FILES,
+    MOST_UNITS,
+    MOST_UNITS_OF_ONE,
     data_names,
     is_of_checkpoint,
+    units,
 )
 
 __all__ = [
@@ -20,6 +23,8 @@ __all__ = [
     "MOST_BYTES",
     "MOST_DATA_FILES",
     "MOST_FILES",
+    "MOST_UNITS",
+    "MOST_UNITS_OF_ONE",
     "CodeBeside",
     "SourceFiles",
     "auto_class_name",
@@ -29,4 +34,5 @@ __all__ = [
     "is_of_checkpoint",
     "registered_name",
     "source_files",
+    "units",
 ]

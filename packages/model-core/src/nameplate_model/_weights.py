@@ -7,6 +7,7 @@ memory in `_reading`.
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -339,6 +340,9 @@ def _no_weights(source: Source, variant: str | None) -> Exception:
             f"It has {pickle}, a pickle, which is read only on demand: pass use_safetensors=False if you trust it.",
         )
         return CheckpointError(message)
+    for name in (weights_name(variant), index_name(variant)) if source.folder is None else ():
+        with suppress(SourceNotFoundError):
+            source.path(name)  # says it if the file is only not in the cache
     there = [] if source.folder is None else sorted(entry.name for entry in source.folder.iterdir())
     others = sorted(filter(None, (variant_of(name) for name in there)))
     way = f"It has the variant {others[0]!r}: pass variant={others[0]!r}." if others else ""

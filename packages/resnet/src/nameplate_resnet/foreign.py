@@ -28,7 +28,7 @@ _OF_THE_TUTORIAL = {"block_type", "layers", "input_channels", "cardinality", "st
 
 
 def _is_of_tutorial(values: Mapping[str, Any]) -> bool:
-    return values.keys() >= _OF_THE_TUTORIAL
+    return values.get("model_type", "resnet") == "resnet" and values.keys() >= _OF_THE_TUTORIAL
 
 
 def _from_tutorial(values: Values) -> Values:

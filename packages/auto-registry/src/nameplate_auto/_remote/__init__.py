@@ -27,7 +27,13 @@ _lock = threading.Lock()
 
 
 def remote_class(
-    source: Source, values: Mapping[str, Any], auto_class: str, *, trust: Trust, code_revision: str | None
+    source: Source,
+    values: Mapping[str, Any],
+    auto_class: str,
+    *,
+    trust: Trust,
+    code_revision: str | None = None,
+    beside: type | None = None,
 ) -> type:
     """Return the class that the config of a checkpoint names for an Auto class, if its code may run.
 
@@ -37,6 +43,8 @@ def remote_class(
         auto_class: The name of the Auto class.
         trust: Whether the code may run, see `Trust`.
         code_revision: The branch, tag or commit of the code, if it is not that of the checkpoint.
+        beside: The config class of the same load, if it came from such code: what lies in the same repository comes
+            from exactly the bytes that were approved then.
 
     Raises:
         RemoteCodeRefusedError: If it may not.
@@ -47,6 +55,11 @@ def remote_class(
     where = source.where("config.json")
     references = read_references(values, where)
     wanted = chosen_reference(references, auto_class, where)
+    of_config = references.get("AutoConfig")
+    if beside is not None and of_config is not None and of_config.repository == wanted.repository:
+        found = class_beside(beside, wanted)
+        if found is not None:
+            return found
     if not possible:
         code = _code_to_refuse(source, wanted, references, code_revision)
     else:

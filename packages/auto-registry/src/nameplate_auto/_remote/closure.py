@@ -8,13 +8,20 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from nameplate_auto._remote.references import Reference, is_module_name
-from nameplate_auto._remote.syntax import Facts, RelativeImport, read_facts, units
+from nameplate_auto._remote.syntax import Facts, RelativeImport, read_facts
 from nameplate_auto.errors import RemoteCodeError
-from nameplate_config.code import MOST_BYTES, MOST_DATA_FILES, MOST_FILES, is_of_checkpoint
+from nameplate_config.code import (
+    MOST_BYTES,
+    MOST_DATA_FILES,
+    MOST_FILES,
+    MOST_UNITS,
+    is_of_checkpoint,
+    units,
+)
 from nameplate_config.wording import sentences
 
-MOST_UNITS = 100_000
-"""The largest code that is parsed as a whole, see `syntax.MOST_UNITS`."""
+MOST_ABSENT = 1_000
+"""The most files that are asked for in vain: each may be a request to the Hub."""
 
 _Name = tuple[str, ...]
 
@@ -131,6 +138,8 @@ class Closure:
 
     def _module(self, name: _Name) -> str | None:
         """Return the path of a module's file, once it was read, or None."""
+        if name and name[-1] == "__init__":  # `from .__init__ import name` runs a package's file under its own name
+            return self._package(name[:-1])
         if not all(map(is_module_name, name)):
             return None
         path = "/".join(name) + ".py"
@@ -153,6 +162,9 @@ class Closure:
         data = self._files.read(path)
         if data is None:
             self._absent.add(path)
+            if len(self._absent) > MOST_ABSENT:
+                message = f"the code names more than {MOST_ABSENT:,} files that do not exist."
+                raise RemoteCodeError(message)
             return False
         self.files[path] = data
         self._size += len(data)

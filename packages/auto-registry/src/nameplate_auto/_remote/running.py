@@ -89,8 +89,18 @@ def _class_of(package: str, reference: Reference, name: str) -> type:
     if not isinstance(found, type):
         message = f"{name!r}: its code has no class {reference.name!r} in {'.'.join(reference.module)}."
         raise RemoteCodeError(message)
+    if _is_installed(found, package):
+        message = f"{name!r}: auto_map names {found.__module__}.{found.__qualname__}, which its code only imports."
+        raise RemoteCodeError(message)
     _let_pickle(found)
     return found
+
+
+def _is_installed(cls: type, package: str) -> bool:
+    """Whether a class is one of an installed package: what is approved is code, not that data reaches through it."""
+    if cls.__module__.partition(".")[0] == package:
+        return False
+    return getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
 
 
 def _failed(error: BaseException, package: str, name: str) -> RemoteCodeImportError:

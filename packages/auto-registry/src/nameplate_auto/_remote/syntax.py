@@ -10,18 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nameplate_auto.errors import RemoteCodeError
-from nameplate_config.code import data_names
+from nameplate_config.code import MOST_UNITS_OF_ONE, data_names, units
 from nameplate_config.wording import sentences
 
-MOST_UNITS = 60_000
-"""The largest module that is parsed, in words and other marks that may become nodes of its syntax tree.
-
-One costs up to 900 bytes and 9 microseconds. The largest model of Transformers 5.23 has 24,000.
-"""
-
-_WORD = re.compile(rb"\w+")
-_MARK = re.compile(rb"[^\w\s]")
-_MARKS_PER_WORD = 2.5
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _UTF_8 = frozenset({b"utf-8", b"utf8", b"utf_8"})
 
@@ -65,12 +56,6 @@ class Facts:
     bound: frozenset[str]
 
 
-def units(data: bytes) -> int:
-    """Return how much it costs to parse a source, in the unit of `MOST_UNITS`."""
-    words = sum(1 for _ in _WORD.finditer(data))
-    return words + int(sum(1 for _ in _MARK.finditer(data)) / _MARKS_PER_WORD)
-
-
 def decoded(data: bytes, where: str) -> str:
     """Return the text of a source.
 
@@ -112,10 +97,10 @@ def read_facts(data: bytes, where: str) -> Facts:
 
 
 def _parsed(data: bytes, where: str) -> Facts:
-    if units(data) > MOST_UNITS:
+    if units(data) > MOST_UNITS_OF_ONE:
         message = sentences(
             f"{where} is larger than what is read as code, or denser: {units(data):,} words and marks.",
-            f"At most {MOST_UNITS:,} are read. Publish it as a package that is installed.",
+            f"At most {MOST_UNITS_OF_ONE:,} are read. Publish it as a package that is installed.",
         )
         raise RemoteCodeError(message)
     text = decoded(data, where)

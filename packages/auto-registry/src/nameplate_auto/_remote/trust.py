@@ -113,7 +113,7 @@ class TrustPolicy:
         data = read_file(file, limit=_LARGEST, too_large=TrustFileError)
         try:
             values = tomllib.loads(data.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also of numbers with too many digits
             message = f"{str(file)!r} is no TOML: {error}."
             raise TrustFileError(message) from error
         return cls(tuple(_rules(values, file)))
@@ -146,7 +146,7 @@ def check_trust(trust: Trust) -> bool:
         if pins and all(_matches(_PIN, pin) for pin in pins):
             return True
     elif trust is None or isinstance(trust, (bool, TrustPolicy)):
-        return bool(trust) if not isinstance(trust, TrustPolicy) else True
+        return trust is True or isinstance(trust, TrustPolicy)
     message = sentences(
         f"trust_remote_code is {shown(trust)}.",
         "Expected False, True, the digest 'sha256:...' of the code (64 hexadecimal digits), several, or a TrustPolicy.",
