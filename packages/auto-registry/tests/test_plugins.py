@@ -188,23 +188,13 @@ def test_importing_the_package_scans_nothing(site: Site) -> None:
     assert answer == [[], 1, True]
 
 
-def test_five_hundred_plugins_are_listed_quickly(site: Site) -> None:
-    """A crowded environment is listed within two seconds, and none of its packages is imported."""
+def test_five_hundred_plugins_are_listed_without_an_import(site: Site) -> None:
+    """In a crowded environment, too, the names come from metadata alone."""
     for number in range(500):
         target = f"fake_{number}.architecture:ARCHITECTURE"
         site.install(f"fake-{number}", {f"fake-{number}": target}, {})
 
-    count, seconds, loaded = site.ask(
-        """
-        import time
-        start = time.perf_counter()
-        count = len(names())
-        answer = [count, time.perf_counter() - start, plugins()]
-        """
-    )
-
-    assert (count, loaded) == (500, [])
-    assert seconds < 2
+    assert site.ask("answer = [len(names()), plugins()]") == [500, []]
 
 
 # ---- resolving

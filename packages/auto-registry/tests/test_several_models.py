@@ -9,7 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nameplate_auto import CONFIG_MAPPING, AutoClass, BrokenPluginError, InconsistentRegistrationError
+from nameplate_auto import (
+    CONFIG_MAPPING,
+    AutoClass,
+    BrokenPluginError,
+    DuplicateRegistrationError,
+    InconsistentRegistrationError,
+)
 from nameplate_config import PreTrainedConfig
 from nameplate_model import PreTrainedModel
 
@@ -168,3 +174,18 @@ def test_a_list_of_one_is_that_one() -> None:
         AutoModelForLifting.register(StrangeConfig, [Stranger])
 
         assert AutoModelForLifting.model_mapping[StrangeConfig] is Stranger
+
+
+def test_another_list_is_refused_by_the_names_of_its_classes() -> None:
+    """The error about a taken config says which models were registered, and which were asked for."""
+    AutoModelForLifting.register(WingConfig, [Wing, Delta])
+    try:
+        with pytest.raises(DuplicateRegistrationError) as caught:
+            AutoModelForLifting.register(WingConfig, [Delta, Wing])
+    finally:
+        AutoModelForLifting.unregister(WingConfig)
+
+    place = f"{__name__}."
+    assert f"already registered by {place}Wing, {place}Delta; {place}Delta, {place}Wing asks for it" in str(
+        caught.value
+    )

@@ -133,6 +133,16 @@ def test_a_dtype_may_be_a_text(dtype: Any, tmp_path: Path):
     assert Body.from_pretrained(tmp_path, dtype=dtype).linear.weight.dtype is torch.bfloat16
 
 
+def test_the_old_name_of_a_dtype_means_the_same(tmp_path: Path):
+    """`torch_dtype` casts the weights, as `dtype` does; both at once are an error."""
+    saved(Body, tmp_path)
+
+    loaded = Body.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
+    with pytest.raises(UnknownOptionError, match="dtype and torch_dtype are both given; they mean the same"):
+        Body.from_pretrained(tmp_path, torch_dtype=torch.bfloat16, dtype=torch.float16)
+
+
 @pytest.mark.parametrize("dtype", [None, "checkpoint"])
 def test_without_a_dtype_each_tensor_keeps_the_files(dtype: Any, tmp_path: Path):
     """Tensors of different widths come back as they were stored, whatever the constructor uses."""

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-
 from nameplate_auto import CONFIG_MAPPING, read_remote_code
 from nameplate_config import SourceCodeError
 from nameplate_config.record import CONFIG_NAME
@@ -56,12 +54,17 @@ for head, folder, inputs, kept in {checkpoints!r}:
 """
 """What a fresh process without the package does: load, answer, and leave the bits of both in a file."""
 
+_PARTS = ("checkpoint", "inputs", "found")
+"""What lies in the folder of each model for that process, and what it leaves there."""
+
 
 @law("X02", "the code travels with the weights", level=4, needs=["X01", "S02"], scope=Scope.ONCE)
 def code_travels_with_the_weights(case: Case, evidence: Evidence) -> None:
     """A checkpoint that is saved with its code loads, once that is allowed, in a fresh process that lacks its package,
     as a model of the same class with the same bits that answers the same. Otherwise whoever gets the checkpoint needs
     a package that may never have been published."""
+    from safetensors.torch import load_file  # noqa: PLC0415 - what nameplate-model brings
+
     if not is_first_head(case):
         return  # all heads are loaded by one process, which takes long enough to start
     package = case.model_class.__module__.partition(".")[0]
@@ -79,11 +82,10 @@ def code_travels_with_the_weights(case: Case, evidence: Evidence) -> None:
         require_same(before, read, evidence, what="tensors", when=f"{head} loaded without {package}")
 
 
-_PARTS = ("checkpoint", "inputs", "found")
-
-
 def _packed(case: Case, folder: Path) -> PreTrainedModel:
     """Save a model with its code, and inputs of it, for a process that has nothing else; return the model."""
+    from safetensors.torch import save_file  # noqa: PLC0415
+
     model = case.poisoned()
     _save_with_code(case, model, folder / "checkpoint")
     inputs = {name: value.contiguous() for name, value in case.inputs(model).items()}
@@ -121,7 +123,8 @@ def code_stays_with_its_checkpoint(case: Case, evidence: Evidence) -> None:
 def _mark(case: Case, home: Path, mark: str) -> None:
     """Append a line to the code of a checkpoint."""
     *module, name = _reference(home, case.head)
-    with home.joinpath(*module).with_suffix(".py").open("a", encoding="utf-8") as file:
+    place = home.joinpath(*module)
+    with (place / "__init__.py" if place.is_dir() else place.with_suffix(".py")).open("a", encoding="utf-8") as file:
         file.write(f"\n{name}.mark = {mark!r}\n")
 
 
@@ -139,8 +142,9 @@ def no_module_is_left_behind(case: Case, evidence: Evidence) -> None:
     with case.folder() as around:
         saved = around / "checkpoint"
         _save_with_code(case, case.poisoned(), saved)
-        module = _reference(saved, case.head)[:-1]
-        package = Path(sys.modules[case.model_class.__module__].__file__ or "").parents[len(module) - 1]
+        home = Path(sys.modules[case.model_class.__module__].__file__ or "")
+        module = (home.parent if home.stem == "__init__" else home).parts
+        package = Path(*module[: len(module) - len(_reference(saved, case.head)) + 1])
         files = sorted(saved.rglob("*.py"))
         for file in files:
             wanted = set(_imported_relatively(package / file.relative_to(saved)))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from nameplate_auto import AutoClass, AutoConfig
 from nameplate_config import NameplateError, UnsafePathError
@@ -25,6 +24,8 @@ def _follows_any_path() -> Architecture:
     class FollowingModel(ZooModel):
         @classmethod
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
+            from safetensors.torch import load_file  # noqa: PLC0415
+
             try:
                 return super().from_pretrained(source, **kwargs)
             except UnsafePathError:

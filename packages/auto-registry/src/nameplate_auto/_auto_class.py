@@ -51,12 +51,16 @@ OF_A_LOAD = frozenset(
         "output_loading_info",
         "state_dict",
         "strict",
+        "torch_dtype",
         "use_safetensors",
         "variant",
         "verify",
     }
 )
-"""Arguments that say how to load the weights, also where a config has a field of that name, as all have `dtype`."""
+"""Arguments that say how to load the weights, also where a config has a field of that name, as all have `dtype`.
+
+`torch_dtype` is the name that `dtype` once had.
+"""
 
 _MOST_TRIES = 20
 """How often a load starts anew because somebody saved another config meanwhile."""

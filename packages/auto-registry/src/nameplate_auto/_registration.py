@@ -8,7 +8,7 @@ from typing import Any
 
 from nameplate_auto._provenance import distribution_of, file_of, line_of, module_of, summary_of, title_of
 from nameplate_auto.errors import BrokenPluginError
-from nameplate_config.wording import sentences
+from nameplate_config.wording import listed, sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,9 @@ class Registration:
 
     @property
     def module(self) -> str:
-        """The module that defines the object, or the class that it is of."""
-        return self.value.partition(":")[0] if self.lazy else module_of(self.value)
+        """The module that defines the object, or the class that it is of; of several objects the first one's."""
+        first = self.value[0] if isinstance(self.value, tuple) and self.value else self.value
+        return first.partition(":")[0] if isinstance(first, str) and not self.plain else module_of(first)
 
     @property
     def file(self) -> str | None:
@@ -115,7 +116,9 @@ def of_value(value: Any, *, plain: bool = False) -> Registration:
         value: The object or its lazy text.
         plain: Whether a text is the value itself.
     """
-    return Registration(value, repr(value) if isinstance(value, str) else title_of(value), plain=plain)
+    every = value if isinstance(value, tuple) and value else (value,)
+    titles = (repr(each) if isinstance(each, str) else title_of(each) for each in every)
+    return Registration(value, listed(titles), plain=plain)
 
 
 def token_of(value: object) -> object:

@@ -112,7 +112,7 @@ def read_request(cls: ModelClass, source: StrPath | Source | None, kwargs: Mappi
         UnknownOptionError: If one is neither an option nor a field, or two exclude each other.
         SourceNotFoundError: If there is no such folder or repository.
     """
-    hub, others = split_options(own_options(cast("type", cls), kwargs))
+    hub, others = split_options(_with_dtype(own_options(cast("type", cls), kwargs)))
     options = {**_DEFAULTS, **{name: value for name, value in others.items() if name in _DEFAULTS}}
     overrides = {name: value for name, value in others.items() if name not in _DEFAULTS}
     names = argument_names(cls.config_class or PreTrainedConfig)
@@ -122,6 +122,16 @@ def read_request(cls: ModelClass, source: StrPath | Source | None, kwargs: Mappi
     _refuse_contradictions(cls, source, options)
     to_verify(options["verify"])
     return Request(cls, None if source is None else open_source(source, **hub), options, overrides)
+
+
+def _with_dtype(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments in which `dtype` says what `torch_dtype` said before version 5 of Transformers."""
+    if "torch_dtype" not in kwargs:
+        return kwargs
+    if "dtype" in kwargs:
+        message = "dtype and torch_dtype are both given; they mean the same, so give dtype."
+        raise UnknownOptionError(message)
+    return {"dtype" if name == "torch_dtype" else name: value for name, value in kwargs.items()}
 
 
 def prepare(request: Request, opener: Opener) -> Prepared:

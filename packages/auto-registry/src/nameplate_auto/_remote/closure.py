@@ -35,10 +35,6 @@ class Files(Protocol):
         """Return the bytes of a file, or None if there is none."""
         ...
 
-    def demand(self, path: str, /) -> None:
-        """Raise the error to show where a file that was not found may be there all the same."""
-        ...
-
     def where(self, path: str, /) -> str:
         """Return how messages name a file."""
         ...
@@ -83,7 +79,6 @@ class Closure:
         path = self._module(reference.module)
         if path is None:
             missing = "/".join(reference.module) + ".py"
-            self._files.demand(missing)
             message = f"{self._files.where(missing)} does not exist, but auto_map names {str(reference)!r}."
             raise RemoteCodeError(message)
         if not self.facts[path].bound & {reference.name, "*"}:
@@ -113,8 +108,6 @@ class Closure:
             if each in bound or self._module((*target, each)) or (found or self._package(target)):
                 continue
             expected = "/".join([*target, each] if not wanted.module else target) + ".py"
-            if not wanted.guarded:
-                self._files.demand(expected)
             self._refuse(path, wanted, f"needs {self._files.where(expected)}, which does not exist")
 
     def _refuse(self, path: str, wanted: RelativeImport, reason: str) -> None:

@@ -160,29 +160,26 @@ class _Files:
         self._home = home
 
     def read(self, path: str) -> bytes | None:
-        """Return the bytes of a file, or None if there is none."""
-        source, name = self._place(path)
+        """Return the bytes of a file, or None if there is none.
+
+        Raises:
+            HubError: If there may be one that is not in the cache: code is not run without a part of it.
+        """
+        folder, _, name = path.rpartition("/")
+        source = self._home.below(folder)
         if source is None:
             return None
         found = source.find(name)
+        if found is None and self._home.folder is None:
+            with suppress(SourceNotFoundError):  # raises something else if it is only not in the cache
+                source.path(name)
         if found is None or not (self._home.folder is None or _lies_inside(self._home.folder, found)):
             return None
         return read_file(found, limit=MOST_BYTES, too_large=RemoteCodeError)
 
-    def demand(self, path: str) -> None:
-        """Say it if the file is only not in the cache."""
-        source, name = self._place(path)
-        if source is not None:
-            with suppress(SourceNotFoundError):
-                source.path(name)
-
     def where(self, path: str) -> str:
         """Return how messages name a file."""
         return self._home.where(path)
-
-    def _place(self, path: str) -> tuple[Source | None, str]:
-        folder, _, name = path.rpartition("/")
-        return self._home.below(folder), name
 
 
 def _lies_inside(folder: Path, path: Path) -> bool:

@@ -156,6 +156,9 @@ class _Finder(MetaPathFinder):
         package, _, dotted = fullname.partition(".")
         files = _approved.get(package)
         if files is None:
+            if package.startswith(_PREFIX):  # nobody else may have such a name, such as a folder on `sys.path`
+                message = f"no code of the name {package!r} was approved in this process."
+                raise ModuleNotFoundError(message, name=fullname)
             return None
         base = dotted.replace(".", "/")
         file = f"{base}.py" if f"{base}.py" in files else "/".join(filter(None, [base, _INIT]))
