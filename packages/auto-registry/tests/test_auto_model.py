@@ -1,6 +1,7 @@
 """Auto classes: a config leads to the model class for a task, and every option reaches that class."""
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -763,3 +764,8 @@ def test_registering_with_the_base_is_refused():
     """AutoClass itself serves no task, and says with what to register instead."""
     with pytest.raises(RegistryError, match=r"AutoClass is the base of Auto classes; register .* such as AutoModel\."):
         AutoClass.register(PreTrainedConfig, PreTrainedModel)
+
+
+def test_the_models_of_an_auto_class_pickle_by_its_name() -> None:
+    """A pickle of the mapping says where it is, and brings none of its classes along."""
+    assert pickle.loads(pickle.dumps(AutoModel.model_mapping)) is AutoModel.model_mapping

@@ -5,6 +5,7 @@ Its configs are asked for, so no torch is needed here. Who may allow it is teste
 
 import inspect
 import json
+import linecache
 import sys
 import threading
 import traceback
@@ -298,6 +299,24 @@ def test_the_source_can_be_shown(write: Write):
     with pytest.raises(ValueError, match="here") as caught:
         module.fail()
     assert "raise ValueError('here')" in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_source_shown_is_what_ran(write: Write, monkeypatch: pytest.MonkeyPatch):
+    """A file in the current folder that is called like the code is not shown in its place, nor compiled from."""
+    folder = write({"conf.py": CONFIG + "def fail():\n    raise ValueError('true')\n"})
+    config = loaded(folder)
+    module = sys.modules[type(config).__module__]
+    squatted = folder / module.__file__
+    squatted.parent.mkdir()
+    squatted.write_text((folder / "conf.py").read_text().replace("true", "false").replace("brought", "squatted"))
+    monkeypatch.chdir(folder)
+
+    linecache.checkcache()
+
+    assert "model_type = 'brought'" in inspect.getsource(type(config))
+    with pytest.raises(ValueError, match="true") as caught:
+        module.fail()
+    assert "raise ValueError('true')" in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_was_read_is_what_runs(write: Write, monkeypatch: pytest.MonkeyPatch):

@@ -238,6 +238,14 @@ def test_what_runs_is_what_was_approved(folder: Path, digest: str):
 # ---- repositories
 
 
+ABSENT = {
+    f"{folder}{name}"
+    for folder in ("", "deep/", "extra/")
+    for name in ("__init__.py", "deep.py", "extra.py", "new.py", "new/__init__.py", "y.py", "y/__init__.py")
+}
+"""What the client has asked for once, and knows to be absent from a commit unless it is there."""
+
+
 class Cache:
     """A cache of the Hub, as its client would have left it.
 
@@ -264,6 +272,10 @@ class Cache:
             blob.write_bytes(data)
             if not link.is_symlink():
                 link.symlink_to(os.path.relpath(blob, link.parent))
+        for path in ABSENT - contents.keys():
+            mark = repository / ".no_exist" / commit / path
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
         self.point(name, branch, commit)
         return commit
 
@@ -368,6 +380,21 @@ def test_code_of_another_repository_is_pinned_too(cache: Cache, digest: str):
 
     assert refused("org/name", digest, **cache.options)
     assert not refused("org/name", digest, code_revision=first, **cache.options)
+
+
+def test_a_repository_that_names_itself_means_the_same_commit(cache: Cache, digest: str):
+    """Code that is named with the repository of its own checkpoint is that of the commit which is loaded."""
+    itself = {"AutoConfig": "org/name--conf.C"}
+    first = cache.commit("org/name", CODE, itself)
+    cache.commit("org/name", {**CODE, "last.py": EVIL}, itself)
+
+    code = read_remote_code("org/name", revision=first, **cache.options)
+
+    assert (code.digest, code.commit, code.pinned) == (digest, first, True)
+    assert not refused("org/name", digest, revision=first, **cache.options)
+    assert refused("org/name", digest, **cache.options)
+    with pytest.raises(RemoteCodeRefusedError, match=digest):
+        AutoConfig.from_pretrained("org/name", revision=first, **cache.options)
 
 
 def test_a_config_that_points_elsewhere_is_refused(cache: Cache, digest: str):

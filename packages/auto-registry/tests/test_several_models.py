@@ -178,12 +178,13 @@ def test_a_list_of_one_is_that_one() -> None:
 
 def test_another_list_is_refused_by_the_names_of_its_classes() -> None:
     """The error about a taken config says which models were registered, and which were asked for."""
-    AutoModelForLifting.register(WingConfig, [Wing, Delta])
-    try:
-        with pytest.raises(DuplicateRegistrationError) as caught:
-            AutoModelForLifting.register(WingConfig, [Delta, Wing])
-    finally:
-        AutoModelForLifting.unregister(WingConfig)
+
+    class AutoModelForSoaring(AutoClass):
+        """A task of its own."""
+
+    AutoModelForSoaring.register(WingConfig, [Wing, Delta])
+    with pytest.raises(DuplicateRegistrationError) as caught:
+        AutoModelForSoaring.register(WingConfig, [Delta, Wing])
 
     place = f"{__name__}."
     assert f"already registered by {place}Wing, {place}Delta; {place}Delta, {place}Wing asks for it" in str(

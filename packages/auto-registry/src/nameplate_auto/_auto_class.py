@@ -98,7 +98,9 @@ class AutoClass(Generic[Model]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.model_mapping = Registry(cls.__name__, check=check_model)
+        found = "<locals>" not in cls.__qualname__  # by a pickle
+        home = f"{cls.__module__}:{cls.__qualname__}.model_mapping" if found else ""
+        cls.model_mapping = Registry(cls.__name__, check=check_model, home=home)
 
     def __new__(cls, *_: Any, **__: Any) -> NoReturn:
         """Refuse: Auto classes only have class methods."""

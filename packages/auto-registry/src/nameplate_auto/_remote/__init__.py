@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from nameplate_auto._remote.references import Reference, chosen_reference, read_references
+from nameplate_auto._remote.references import Reference, at_home, chosen_reference, read_references
 from nameplate_auto._remote.repository_code import RemoteCode as RemoteCode
 from nameplate_auto._remote.repository_code import collect_code
 from nameplate_auto._remote.repository_code import read_remote_code as read_remote_code
@@ -53,7 +53,7 @@ def remote_class(
     """
     possible = check_trust(trust) and not forbidden()
     where = source.where("config.json")
-    references = read_references(values, where)
+    references = at_home(read_references(values, where), source.repository)
     wanted = chosen_reference(references, auto_class, where)
     of_config = references.get("AutoConfig")
     if beside is not None and of_config is not None and of_config.repository == wanted.repository:
@@ -100,7 +100,7 @@ def _code_to_refuse(
         reason = f"it is not whole: {error}"
     message = sentences(
         f"{source.name!r} can only be loaded with code that it brings, and nobody allowed that. Nothing of it was run.",
-        f"The code is not described here: {reason}.",
+        f"The code is not described here: {reason.rstrip('.')}.",
         f"Look at it first: read_remote_code({source.name!r}).",
     )
     raise RemoteCodeRefusedError(message)

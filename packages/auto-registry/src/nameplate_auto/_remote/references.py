@@ -7,7 +7,7 @@ The forms are those of Transformers, ``"module.Class"`` and ``"org/repo--module.
 import keyword
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nameplate_auto.errors import RemoteCodeError
@@ -62,6 +62,17 @@ def read_references(values: Mapping[str, Any], where: str) -> dict[str, Referenc
         auto_class: _reference(auto_class, text, where)
         for auto_class, text in auto_map.items()
         if isinstance(text, str)
+    }
+
+
+def at_home(references: Mapping[str, Reference], repository: str | None) -> dict[str, Reference]:
+    """Return references of which those that name the repository of the checkpoint itself name none.
+
+    Such code is that of the same commit, not of whatever the branch of that repository holds by now.
+    """
+    return {
+        auto_class: replace(each, repository=None) if each.repository == repository else each
+        for auto_class, each in references.items()
     }
 
 

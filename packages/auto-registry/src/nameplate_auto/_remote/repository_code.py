@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Unpack, cast
 
 from nameplate_auto._remote.closure import Closure
-from nameplate_auto._remote.references import Reference, chosen_reference, read_references
+from nameplate_auto._remote.references import Reference, at_home, chosen_reference, read_references
 from nameplate_auto._remote.syntax import Facts
 from nameplate_auto.errors import RemoteCodeError
 from nameplate_config import (
@@ -101,7 +101,7 @@ def read_remote_code(
     if not values.get("auto_map"):
         message = f"{where} has no auto_map: the checkpoint brings no code."
         raise RemoteCodeError(message)
-    references = read_references(values, where)
+    references = at_home(read_references(values, where), opened.repository)
     first = chosen_reference(references, auto_class or next(iter(references), "AutoConfig"), where)
     return collect_code(opened, first, references.values(), code_revision=code_revision)
 

@@ -8,6 +8,7 @@ and one content is one set of classes, wherever it came from.
 import copyreg
 import importlib
 import importlib.util
+import linecache
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -188,7 +189,10 @@ class _Loader(InspectLoader):
         module.__file__ = f"{self._package}/{self._file}"
         if module.__name__ == self._package:
             setattr(module, FILES_ATTRIBUTE, self._files)
-        code = compile(self.get_source(module.__name__), module.__file__, "exec", dont_inherit=True)
+        text = self.get_source(module.__name__)
+        code = compile(text, module.__file__, "exec", dont_inherit=True)
+        # Known here, it is not looked for: a file of that name in the current folder would be shown, and compiled from.
+        linecache.cache[module.__file__] = (len(text), None, text.splitlines(keepends=True), module.__file__)
         exec(code, module.__dict__)  # noqa: S102 - the one place that does; the bytes were approved by their hash
 
     def get_source(self, fullname: str) -> str:
