@@ -363,7 +363,7 @@ def test_the_values_of_no_config_are_an_error(checkpoint: Path):
 # ---- subfolders
 
 
-@pytest.mark.parametrize("subfolder", ["encoder/base", "encoder/base/", "/encoder/base"])
+@pytest.mark.parametrize("subfolder", ["encoder/base", "encoder/base/"])
 def test_a_subfolder_is_opened(subfolder: str, checkpoint: Path):
     """The checkpoint may lie in a folder below the source."""
     Block(width=32).save_pretrained(checkpoint / "encoder" / "base")
@@ -481,3 +481,10 @@ def test_a_folder_needs_no_hub(checkpoint: Path):
     )
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("subfolder", ["/", "/etc", "//inside"])
+def test_an_absolute_subfolder_is_refused(subfolder: str, tmp_path: Path):
+    """A subfolder lies inside its source; one that begins at the root of the file system is no such path."""
+    with pytest.raises(UnsafePathError, match=r"is absolute\. Give its path inside the source\."):
+        open_source(tmp_path, subfolder=subfolder)

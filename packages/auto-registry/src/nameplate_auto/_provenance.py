@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import json
 import sys
+from collections.abc import Collection
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -91,16 +92,41 @@ def summary_of(value: object) -> str:
 def distribution_of(module: str) -> str | None:
     """Return name and version of the distribution that installed a module, or None if none did.
 
-    Reads the metadata of what is installed, which may take a second: ask only for an error or for somebody who asks.
+    Where the distribution is not called like the module, the lists of all files that are installed are read, which
+    may take a second: ask only for an error, or for somebody who asks.
     """
     root = module.partition(".")[0]
     if root in sys.stdlib_module_names or root == "__main__":
         return None
     try:
-        found = importlib.metadata.packages_distributions().get(root) or _editable(file_of(module) or file_of(root))
+        file = file_of(module) or file_of(root)
+        found = _installed(root, file) or _editable(file)
         return " or ".join(sorted({_titled(name) for name in found})) or None
     except Exception:  # noqa: BLE001 - broken metadata of anybody must not hide the error that is being reported
         return None
+
+
+def _installed(root: str, file: str | None) -> Collection[str]:
+    """Return the distributions that brought a top-level module: that of its own name, else whichever list its files."""
+    if file is not None and not _lies_among_distributions(Path(file), root):
+        return []
+    try:
+        namesake = importlib.metadata.distribution(root)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.packages_distributions().get(root, ())
+    if root in (namesake.read_text("top_level.txt") or "").split() or _lists(namesake, root):
+        return [namesake.name]
+    return importlib.metadata.packages_distributions().get(root, ())
+
+
+def _lies_among_distributions(file: Path, root: str) -> bool:
+    """Whether metadata of distributions lies in the folder that a top-level module was found in."""
+    above = next((each for each in file.parents if each.name == root), file).parent
+    return any(above.glob("*.dist-info")) or any(above.glob("*.egg-info"))
+
+
+def _lists(distribution: importlib.metadata.Distribution, root: str) -> bool:
+    return any(each.parts[0] in (root, f"{root}.py") for each in distribution.files or ())
 
 
 def _editable(file: str | None) -> list[str]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Unpack, cast
 
-from nameplate_config.errors import HubError, SourceNotFoundError, UnknownOptionError
+from nameplate_config.errors import HubError, SourceNotFoundError, UnknownOptionError, UnsafePathError
 from nameplate_config.files import member
 from nameplate_config.typing import HubOptions, StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
@@ -175,7 +175,7 @@ def split_options(kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def _local_source(name: str, path: Path, subfolder: str, *, allow_file: bool) -> Source:
     folder = path
-    for part in filter(None, subfolder.split("/")):
+    for part in _parts(subfolder):
         folder = member(folder, part)
     if folder.is_dir():
         return Source(name, folder)
@@ -185,6 +185,13 @@ def _local_source(name: str, path: Path, subfolder: str, *, allow_file: bool) ->
         message = f"{str(path)!r} is a file, so it has no subfolder {subfolder!r}. Give one of them."
         raise SourceNotFoundError(message)
     raise _no_folder(folder)
+
+
+def _parts(subfolder: str) -> list[str]:
+    if subfolder.startswith("/"):
+        message = f"the subfolder {shown(subfolder)} is absolute. Give its path inside the source."
+        raise UnsafePathError(message)
+    return [part for part in subfolder.split("/") if part]
 
 
 def _no_folder(folder: Path) -> SourceNotFoundError:
@@ -214,7 +221,7 @@ def open_repository(name: str, **options: Unpack[HubOptions]) -> Source:
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
 
     revision = options.get("revision", "main")
-    parts = [member(Path(), part).name for part in options.get("subfolder", "").split("/") if part]
+    parts = [member(Path(), part).name for part in _parts(options.get("subfolder", ""))]
     if options.get("cache_dir") is not None:
         options["cache_dir"] = Path(options["cache_dir"]).expanduser()
     hub = huggingface_hub.HfApi(token=options.get("token"))

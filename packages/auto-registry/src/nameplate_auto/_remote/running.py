@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from io import StringIO
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +193,7 @@ class _Loader(InspectLoader):
         text = self.get_source(module.__name__)
         code = compile(text, module.__file__, "exec", dont_inherit=True)
         # Known here, it is not looked for: a file of that name in the current folder would be shown, and compiled from.
-        linecache.cache[module.__file__] = (len(text), None, text.splitlines(keepends=True), module.__file__)
+        linecache.cache[module.__file__] = (len(text), None, list(StringIO(text, newline=None)), module.__file__)
         exec(code, module.__dict__)  # noqa: S102 - the one place that does; the bytes were approved by their hash
 
     def get_source(self, fullname: str) -> str:
