@@ -253,7 +253,7 @@ _NO_CLASS = (
     "conf.C ", " conf.C", "conf .C", "conf. C", "conf.C\n", "conf\n.C", "conf\t.C", "conf-.C", "conf--", "--conf.C",
     "a--b--conf.C", "org--conf.C", "org/a/b--conf.C", "org/--conf.C", "/org--conf.C", "../org--conf.C",
     "org/..--conf.C", "../..--conf.C", "./org--conf.C", "org/.--conf.C", ".org/a--conf.C", "org/.a--conf.C",
-    "org\\a--conf.C", "org/a@main--conf.C", "https://hub/org/a--conf.C", "file:///tmp--conf.C", "org/a --conf.C",
+    "org\\a--conf.C", "org/a@main--conf.C", "https://hub/org/a--conf.C", "file:///etc--conf.C", "org/a --conf.C",
     "org/a\n--conf.C", "org/a--../conf.C", "org/a--conf", "org/a--", "org/a--/home/evil.C", "org/a\x00--conf.C",
     "conf.__class__", "conf.__dict__", "conf.__init__", "__init__.C", "__main__.C", "__pycache__.conf.C",
     "__builtins__.exec", "conf.C()", "conf.C;import os", "conf.C#", "conf:C", "conf.C|id", "`id`.C", "$(id).C",
@@ -687,7 +687,7 @@ KEYS: dict[str, Repository] = (
         for key in _METHODS
     }
     | {f"the key {key!r}": inert(EVIL_FILES, **{key: value}) for key, value in _KEYS.items()}
-    | {f"the key {key!r} below": inert(EVIL_FILES, anything={key: value}) for key, value in list(_KEYS.items())[:20]}
+    | {f"the key {key!r} below": inert(EVIL_FILES, anything={key: value}) for key, value in _KEYS.items()}
 )
 """Keys that mean something to other programs; here they are data."""
 
@@ -742,6 +742,17 @@ OPTIONS: dict[str, Repository] = {
         code_error="UnsafePathError",
     )
     for text in _LEAVING
+} | {
+    f"variant {text!r}": Repository(
+        {"model_type": "target"},
+        {"conf.py": EVIL},
+        options={"variant": text},
+        says="variant",
+        config_error="UnknownOptionError",
+        model_error="UnsafePathError",
+        code_error="UnknownOptionError",
+    )
+    for text in (*_LEAVING, "a/b", "")
 }
 """Paths in what a program may have taken from somebody else."""
 

@@ -42,6 +42,7 @@ FIRST_USES = (
     "no such class",
     "model_type is a class",
     "subfolder '..'",
+    "variant '..'",
     "a link to itself",
 )
 """Repositories through which everything is imported that is imported at first use."""

@@ -67,7 +67,7 @@ def test_a_repository_that_is_its_own_is_left_out(name: str):
 
 def test_a_wrong_text_is_shown_with_its_key():
     """The error names the entry, shows what it says and what could stand there."""
-    with pytest.raises(RemoteCodeError, match="Expected 'module.Class'") as caught:
+    with pytest.raises(RemoteCodeError, match=r"Expected 'module\.Class'") as caught:
         read("../evil.C")
 
     assert "auto_map['AutoConfig'] in x/config.json is '../evil.C'" in str(caught.value)

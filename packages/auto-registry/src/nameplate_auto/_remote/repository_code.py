@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Unpack, cast
@@ -43,16 +43,17 @@ class RemoteCode:
         files: The bytes of each file by its path, with slashes.
         digest: ``"sha256:"`` and 64 hexadecimal digits, over the paths and bytes of all files.
         pinned: Whether the caller named the commit itself: the code cannot change under the same call.
+        facts: What the modules among the files say of others.
     """
 
     name: str
     repository: str | None
     commit: str | None
     place: str
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(repr=False)
     digest: str
     pinned: bool
-    facts: Mapping[str, Facts]
+    facts: Mapping[str, Facts] = field(repr=False)
 
     @property
     def size(self) -> int:
