@@ -15,11 +15,11 @@ LATER = {"UNPRIVILEGED": "1"}
 """Another process than the one that has filled the cache. Not even root may write there what nobody may."""
 
 RESOLVE = "resolve"
-CONFIG = ["HEAD config.json", "GET config.json"]
+CONFIG = ["HEAD config.json", "HEAD config.json", "GET config.json"]  # the first one asks for the size
 CODE = [
-    *("HEAD configuration_brought.py", "GET configuration_brought.py"),
-    *("HEAD modeling_brought.py", "GET modeling_brought.py"),
-    *("HEAD parts/sizes.py", "GET parts/sizes.py"),
+    *("HEAD configuration_brought.py", "HEAD configuration_brought.py", "GET configuration_brought.py"),
+    *("HEAD modeling_brought.py", "HEAD modeling_brought.py", "GET modeling_brought.py"),
+    *("HEAD parts/sizes.py", "HEAD parts/sizes.py", "GET parts/sizes.py"),
     "HEAD parts/__init__.py",  # which is absent
 ]
 SINGLE = [

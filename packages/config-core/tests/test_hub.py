@@ -183,26 +183,26 @@ def test_a_config_from_the_cache_knows_its_commit(hub: Any, ask: Ask):
     assert ask(verb="place", local_files_only=True) == [1, "org/name", commit, None]
 
 
-def test_the_values_of_a_config_are_fetched(hub: Any, ask: Ask):
+def test_the_values_of_a_config_are_fetched(hub: Any, ask: Ask, tmp_path: Path):
     """`get_config_dict` takes the options of the Hub and gives back the rest; it asks as often as a load."""
     hub.commit("org/name", {f"sub/{name}": text for name, text in config(7).items()}, branch="dev")
     given = {"revision": "dev", "subfolder": "sub", "token": False, "width": 9}
 
     assert ask(verb="values", **given) == [{"model_type": "block", "width": 7}, {"width": 9}]
     asked = len(hub.requests)
-    assert ask(force_download=True, **given) == 9
+    assert ask(cache_dir=str(tmp_path / "another"), **given) == 9
     assert len(hub.requests) == 2 * asked
 
 
-def test_a_load_asks_three_times(hub: Any, ask: Ask):
-    """A load asks once which commit a revision is, once where the file lies, and fetches it; then once."""
+def test_a_load_asks_four_times(hub: Any, ask: Ask):
+    """A load asks which commit a revision is, for the size of the file and its place, and fetches it; then once."""
     commit = hub.commit("org/name", config(1))
     ask()
     first, hub.requests[:] = list(hub.requests), []
     ask()
     file = f"/org/name/resolve/{commit}/config.json"
 
-    assert first == ["GET /api/models/org/name/revision/main", f"HEAD {file}", f"GET {file}"]
+    assert first == ["GET /api/models/org/name/revision/main", f"HEAD {file}", f"HEAD {file}", f"GET {file}"]
     assert hub.requests == ["GET /api/models/org/name/revision/main"]
 
 
@@ -470,3 +470,14 @@ def test_a_folder_wins_over_a_repository(hub: Any, ask: Ask, home: Path):
     (home / "org" / "name" / "config.json").write_text(config(2)["config.json"])
 
     assert (ask(), hub.requests) == (2, [])
+
+
+def test_a_config_that_is_too_large_is_not_downloaded(hub: Any, ask: Ask):
+    """The Hub is asked for the size of a config first: what would not be read does not fill the disk either."""
+    hub.commit("org/name", {"config.json": b" " * ((4 << 20) + 1)})
+
+    answer = ask()
+
+    assert answer["error"] == "HubError"
+    assert "config.json has 4,194,305 bytes; at most 4,194,304 are read, so it is not downloaded." in answer["text"]
+    assert not [each for each in hub.requests if each.startswith("GET") and "config.json" in each]

@@ -83,22 +83,26 @@ class Source:
         parts = [options.get("subfolder", ""), inside.as_posix()]
         return replace(self, options={**options, "subfolder": "/".join(filter(None, parts))})
 
-    def find(self, filename: str) -> Path | None:
+    def find(self, filename: str, *, largest: int | None = None) -> Path | None:
         """Return the local path of a file, downloaded if need be, or None if the source does not have it.
 
         Where the Hub is not to be asked, only what the cache holds counts.
 
+        Args:
+            filename: The plain name of the file.
+            largest: The most bytes that are downloaded. The Hub is asked for the size first then.
+
         Raises:
             SourceNotFoundError: If the source is one file.
             UnsafePathError: If the name is no plain file name.
-            HubError: If the Hub cannot be asked.
+            HubError: If the Hub cannot be asked, or the file on it is larger.
         """
         if self.file is not None:
             raise _no_folder(self.file)
         if self.folder is not None:
             path = member(self.folder, filename)
             return path if os.path.lexists(path) else None
-        return _download(self, filename)
+        return _download(self, filename, largest)
 
     def table(self, filename: str) -> tuple[dict[str, Any], int] | None:
         """Return the parsed header of a safetensors file in a repository, and the file's size in bytes.
@@ -324,16 +328,22 @@ def _status(error: BaseException | None) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _download(source: Source, filename: str) -> Path | None:
+def _download(source: Source, filename: str, largest: int | None) -> Path | None:
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError  # noqa: PLC0415
 
     member(Path(), filename)
     options = cast("dict[str, Any]", {**(source.options or {}), "revision": source.commit})
-    if not options.get("force_download") and _cached(source, filename) is False:
+    cached = None if options.get("force_download") else _cached(source, filename)
+    if cached is False:
         return None  # a commit never gets another file, but the client would ask each time
+    fetch = partial(huggingface_hub.hf_hub_download, cast("str", source.repository), filename, **options)
     try:
-        return Path(huggingface_hub.hf_hub_download(cast("str", source.repository), filename, **options))
+        if largest is None or cached is not None:
+            return Path(fetch())
+        size = cast("huggingface_hub.DryRunFileInfo", fetch(dry_run=True)).file_size
+        if size is None or size <= largest:
+            return Path(fetch())
     except RemoteEntryNotFoundError:
         return None
     except LocalEntryNotFoundError as error:
@@ -345,6 +355,8 @@ def _download(source: Source, filename: str) -> Path | None:
         raise _not_cached(source.where(filename), cause) from error
     except Exception as error:
         raise hub_error(source.name, source.commit or "main", error) from error
+    message = f"{source.where(filename)} has {size:,} bytes; at most {largest:,} are read, so it is not downloaded."
+    raise HubError(message)
 
 
 def _remote_table(source: Source, filename: str) -> tuple[dict[str, Any], int] | None:

@@ -310,7 +310,7 @@ def read_config(source: Source, variant: str | None = None) -> ConfigText:
     """
     if source.file is not None:
         return ConfigText(read_file(source.file, limit=LARGEST_CONFIG, too_large=_too_large), str(source.file))
-    path = source.find(CONFIG_NAME)
+    path = source.find(CONFIG_NAME, largest=LARGEST_CONFIG)
     mirror = None if path is None else read_file(path, limit=LARGEST_CONFIG, too_large=_too_large)
     committed = None if source.folder is None else _committed(source, variant, mirror)
     if committed is not None:

@@ -170,7 +170,7 @@ class _Files:
         source = self._home.below(folder)
         if source is None:
             return None
-        found = source.find(name)
+        found = source.find(name, largest=MOST_BYTES)
         if found is None and self._home.folder is None:
             with suppress(SourceNotFoundError):  # raises something else if it is only not in the cache
                 source.path(name)
