@@ -160,7 +160,8 @@ def test_unknown_architecture_is_refused():
 
 def test_registered_architecture_has_all_its_heads():
     """Deriving the declaration finds every Auto class that has a model."""
-    assert set(registered("nameplate_resnet").models) == {"AutoModel", "AutoModelForImageClassification"}
+    heads = {"AutoModel", "AutoModelForImageClassification", "AutoBackbone"}
+    assert set(registered("nameplate_resnet").models) == heads
 
 
 def test_lazy_classes_are_imported_when_judged():

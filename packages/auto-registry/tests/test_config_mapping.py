@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nameplate_auto import CONFIG_MAPPING, InconsistentRegistrationError
+from nameplate_auto import CONFIG_MAPPING, InconsistentRegistrationError, Registry
 from nameplate_config import PreTrainedConfig
 
 
@@ -50,3 +50,14 @@ def test_an_alias_may_have_a_name_that_its_class_does_not_write() -> None:
         CONFIG_MAPPING.unregister("test_egret")
 
     assert found is HeronConfig
+
+
+def test_entries_of_another_registry_are_checked_alike() -> None:
+    """A registry that knows no model_type brings nothing in that could not be registered by itself."""
+    others: Registry[str, Any] = Registry("bird")
+    others.register("test_egret", HeronConfig)
+
+    with pytest.raises(InconsistentRegistrationError, match="being registered as 'test_egret'"):
+        CONFIG_MAPPING.update(others)
+
+    assert "test_egret" not in CONFIG_MAPPING

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from nameplate_auto import ForeignClassError, UnknownModelTypeError
+from nameplate_auto import ForeignClassError, RemoteCodeRefusedError, UnknownModelTypeError
 from nameplate_auto._duck import config_of, model_of, new_model_of, refuse_unused
 from nameplate_config import Source, SourceNotFoundError, UnknownOptionError
 
@@ -100,6 +100,28 @@ def test_a_class_that_knows_no_place_keeps_it_to_itself() -> None:
     plain = type("Plain", (), {"from_dict": staticmethod(lambda values, **options: (values, options))})
 
     assert config_of(plain, {"width": 5}, source=HERE, overrides={}) == ({"width": 5}, {})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"attn_implementation": "org/kernel"},
+        {"_attn_implementation_internal": "paged|org/kernel@v1:forward"},
+        {"attn_implementation": {"": "eager", "text_config": "org/kernel"}},
+        {"parts": [{"deep": {"_experts_implementation": "org/kernel"}}]},
+    ],
+)
+def test_a_file_cannot_choose_code_of_a_repository(values: dict[str, Any]) -> None:
+    """Kernels that Transformers would fetch and run are refused, in the config and in configs inside of it."""
+    with pytest.raises(RemoteCodeRefusedError, match=r"_implementation in .* is .*code of another repository"):
+        config_of(ForeignConfig, values, source=HERE, overrides={})
+
+
+def test_a_file_may_choose_an_implementation_that_is_installed() -> None:
+    """A name that is no repository's is the class's own business."""
+    config, _ = config_of(ForeignConfig, {"attn_implementation": "sdpa", "width": 5}, source=HERE, overrides={})
+
+    assert config.width == 5
 
 
 def test_the_values_are_not_changed() -> None:

@@ -185,6 +185,7 @@ PACKAGE = {
 
         FORMATS = (ForeignFormat("wide", lambda values: "wide" in values, lambda values: {"width": values["wide"]}),)
         """,
+    "leaving": "raise SystemExit(3)",
     "broken": """
         raise OSError("no such library")
         """,
@@ -277,6 +278,7 @@ def test_a_file_of_a_registered_class_asks_nobody(tmp_path: Path) -> None:
     ("formats", "says"),
     [
         ("fake_reeds.broken:FORMATS", "OSError: no such library"),
+        ("fake_reeds.leaving:FORMATS", "SystemExit: 3"),
         ("fake_reeds.absent:FORMATS", "ModuleNotFoundError: No module named 'fake_reeds.absent'"),
         ("fake_reeds.empty:FORMATS", "TypeError: it is 'none' instead of a sequence of ForeignFormat"),
     ],

@@ -420,6 +420,16 @@ def test_a_broken_plugin_fails_under_its_own_name_only(site: Site) -> None:
     ]
 
 
+def test_a_plugin_that_exits_is_a_broken_one(site: Site) -> None:
+    """A package that ends the program when it is imported ends it for nobody."""
+    site.install_plugin("fake-broken", architecture="raise SystemExit(3)")
+
+    answer = site.ask("answer = error(lambda: CONFIG_MAPPING['fake-broken'])")
+
+    assert answer[0] == "BrokenPluginError"
+    assert "cannot be loaded: SystemExit: 3." in answer[1]
+
+
 def test_a_broken_plugin_can_be_replaced(site: Site) -> None:
     """A name whose package is broken can be registered by hand."""
     site.install_plugin("fake-a")

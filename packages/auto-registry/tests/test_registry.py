@@ -356,6 +356,14 @@ def test_a_lazy_value_whose_module_is_absent_fails_when_read(numbers: Registry[s
     assert isinstance(error.value.__cause__, ModuleNotFoundError)
 
 
+def test_a_lazy_value_whose_module_exits_fails_when_read(numbers: Registry[str, Any], write_module: WriteModule) -> None:
+    """A module that ends the program when it is imported is one that cannot be loaded."""
+    numbers.register("lazy", f"{write_module('raise SystemExit(3)')}:Lazy")
+
+    with pytest.raises(BrokenPluginError, match="cannot be loaded: SystemExit: 3"):
+        numbers["lazy"]
+
+
 def test_a_lazy_value_that_its_module_lacks_fails_when_read(numbers: Registry[str, Any]) -> None:
     """A module without the named object is named, with the object."""
     numbers.register("number", "decimal:Decimalls")

@@ -153,6 +153,41 @@ def test_threads_share_one_warning_of_an_alias(numbers: Registry[str, Any]) -> N
     assert len(told) == 1
 
 
+LAZY = """
+import sys, threading, types
+from nameplate_auto import Registry
+
+numbers = Registry("number")
+asked, answered = threading.Event(), threading.Event()
+
+class Lazy(types.ModuleType):
+    def __getattr__(self, name):  # as one that imports a module, which another thread is importing
+        asked.set()
+        assert answered.wait(20)
+        raise AttributeError(name)
+
+sys.modules["lazy"] = Lazy("lazy")
+numbers.register("a", "lazy:A")
+thread = threading.Thread(target=numbers.register, args=("a", 1), kwargs={"exist_ok": True})
+thread.start()
+assert asked.wait(20)
+other = threading.Thread(target=numbers.register, args=("b", 2), daemon=True)  # at the top of that module
+other.start()
+other.join(10)
+answer = "b" in numbers
+answered.set()
+thread.join(20)
+print(answer, dict(numbers))
+"""
+
+
+def test_nobody_waits_for_a_module_that_another_thread_imports() -> None:
+    """What a module does when it is asked for a lazy name keeps nobody from registering."""
+    done = subprocess.run([sys.executable, "-c", LAZY], check=True, capture_output=True, text=True, timeout=90)
+
+    assert done.stdout == "True {'a': 1, 'b': 2}\n"
+
+
 FORKS = """
 import os, signal, threading
 from nameplate_auto import CONFIG_MAPPING, Registry

@@ -134,6 +134,26 @@ LAYOUTS: dict[str, tuple[dict[str, str], str]] = {
         {"conf.py": CONFIG + "from .part import X\n", "part.py": "X = 5\n", "part/labels.txt": ""},
         "conf.C",
     ),
+    "the file of a package as a module": (
+        {"pkg/conf.py": CONFIG + "from .__init__ import X\n", "pkg/__init__.py": "from .part import X\n",
+         "pkg/part.py": "X = 5\n"},
+        "pkg.conf.C",
+    ),
+    "a module that is called like a local name of its package": (
+        {"conf.py": CONFIG + "from .pkg import part\nX = part.X\n",
+         "pkg/__init__.py": "def f():\n    part = 1\n    return part\n", "pkg/part.py": "X = 5\n"},
+        "conf.C",
+    ),
+    "a name that a function makes global": (
+        {"conf.py": CONFIG + "from .pkg import X\n",
+         "pkg/__init__.py": "def f():\n    global X\n    X = 5\nf()\n"},
+        "conf.C",
+    ),
+    "all names that are modules, annotated": (
+        {"conf.py": CONFIG + "from .pkg import *\nX = part.X\n",
+         "pkg/__init__.py": "__all__: list[str] = []\n__all__ += ['part']\n", "pkg/part.py": "X = 5"},
+        "conf.C",
+    ),
     "another encoding of UTF-8": ({"conf.py": "\ufeff# coding: utf-8\n" + CONFIG + "X = len('äöü—x')\n"}, "conf.C"),
     "ends of lines of Windows": ({"conf.py": (CONFIG + "X = 5\n").replace("\n", "\r\n")}, "conf.C"),
     "annotations that come later": (
@@ -228,6 +248,16 @@ class M:
 
     assert type(made.config) is type(config) is type(made).config_class
     assert type(AutoModel.from_config(config)) is type(made)
+
+
+@pytest.mark.parametrize("files", [{}, {"modeling.py": "class M: pass\n"}])
+def test_a_model_of_another_repository_is_none_of_the_config_s(files: dict[str, str], write: Write):
+    """From a config no model is built whose code lies elsewhere, nor a class of the same name beside the config."""
+    uses = "".join(f"from . import {path.removesuffix('.py')}\n" for path in files)
+    config = loaded(write({"conf.py": CONFIG + uses, **files}, AutoModel="org/code--modeling.M"))
+
+    with pytest.raises(RemoteCodeError, match=r"names 'org/code--modeling.M' for AutoModel, which is no part of"):
+        AutoModel.from_config(config)
 
 
 def test_the_same_code_is_the_same_class(write: Write):

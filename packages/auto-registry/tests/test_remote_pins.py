@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -430,6 +431,17 @@ def test_trusting_a_branch_warns_with_the_pin(cache: Cache, digest: str):
     with pytest.warns(RemoteCodeWarning, match="whatever its branch holds next time") as seen:
         AutoConfig.from_pretrained("org/name", **options)
 
-    assert len(seen) == 1
+    assert [each.filename for each in seen] == [__file__]
     assert read_remote_code("org/name", **cache.options).digest in str(seen[0].message)
     assert digest not in str(seen[0].message)
+
+
+def test_a_warning_that_is_an_error_refuses_every_time(cache: Cache):
+    """Where warnings are errors, code that nothing holds in place does not run on a second try either."""
+    cache.commit("org/name", {**CODE, "last.py": "z = 6  # of this test alone\n"}, AUTO_MAP)
+
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(RemoteCodeWarning):
+                AutoConfig.from_pretrained("org/name", **cache.options, trust_remote_code=True)

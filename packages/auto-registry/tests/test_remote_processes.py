@@ -175,6 +175,20 @@ def test_it_is_brought_along(config: Any, what: str, run: Run, tmp_path: Path):
     assert (done.stdout.strip(), done.stderr) == (repr(things[what]), "")
 
 
+def test_a_class_of_the_root_package_is_brought_once(run: Run, tmp_path: Path):
+    """A class that the `__init__` of the folder defines is sent like any other, and its code runs once."""
+    (tmp_path / "__init__.py").write_text(CONFIG.replace("from .sizes import WIDTH", "WIDTH = 3"))
+    (tmp_path / "conf.py").write_text("from . import C\n")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sent", "auto_map": {"AutoConfig": "conf.C"}}))
+    config = AutoConfig.from_pretrained(tmp_path, trust_remote_code=True)
+    (tmp_path / "sent").write_bytes(pickle.dumps(config))
+
+    done = run(UNPICKLE + "; print([each for each in sys.modules if each.startswith('_nameplate_code_')])", tmp_path / "sent")
+
+    assert type(pickle.loads(pickle.dumps(config))) is type(config)
+    assert (done.stdout, done.stderr) == (f"{config!r}\n{[type(config).__module__]}\n", "")
+
+
 def test_every_protocol_brings_it(config: Any):
     """Whatever protocol is chosen of those that configs can be pickled with, what comes back is of the same class."""
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):

@@ -77,7 +77,7 @@ def test_an_entry_that_is_missing_is_named_with_its_neighbour():
     """Another Auto class than those in `auto_map` is refused, with the nearest of them."""
     references = read_references({"auto_map": {"AutoModel": "model.M"}}, "x/config.json")
 
-    with pytest.raises(RemoteCodeError, match="no entry for AutoModels") as caught:
+    with pytest.raises(RemoteCodeError, match="names no class for AutoModels") as caught:
         chosen_reference(references, "AutoModels", "x/config.json")
 
     assert "Did you mean 'AutoModel'?" in str(caught.value)

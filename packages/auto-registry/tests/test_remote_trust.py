@@ -270,6 +270,15 @@ def test_a_refusal_of_broken_code_says_so(folder: Path):
         read_remote_code(folder)
 
 
+def test_a_refusal_of_code_that_was_left_behind_says_what_helps(folder: Path):
+    """A folder that was saved by a class of a package may name code of where it came from: registering helps then."""
+    (folder / "conf.py").unlink()
+
+    with pytest.raises(RemoteCodeRefusedError, match="register its classes: then no code is needed") as caught:
+        AutoConfig.from_pretrained(folder)
+    assert "read_remote_code" not in str(caught.value)  # which would only fail
+
+
 # ---- the environment
 
 
@@ -285,6 +294,19 @@ def test_the_environment_forbids_whatever_is_passed(
         AutoConfig.from_pretrained(
             folder, trust_remote_code={"true": True, "pin": digest, "pins": [digest], "policy": policy}[kind]
         )
+
+
+@pytest.mark.parametrize("reference", ["absent.C", "org/code--conf.C"])
+def test_the_environment_is_the_reason_also_of_code_that_is_not_described(
+    folder: Path, reference: str, monkeypatch: pytest.MonkeyPatch
+):
+    """What the environment forbids is never said to be what nobody allowed."""
+    (folder / "config.json").write_text(json.dumps({"model_type": "x", "auto_map": {"AutoConfig": reference}}))
+    monkeypatch.setenv("NAMEPLATE_REMOTE_CODE", "never")
+
+    with pytest.raises(RemoteCodeRefusedError, match="NAMEPLATE_REMOTE_CODE=never forbids that") as caught:
+        AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    assert "nobody allowed" not in str(caught.value)
 
 
 def test_the_environment_forbids_what_has_not_run_yet(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -457,6 +479,13 @@ def test_a_file_that_others_may_write_is_refused(allow: Allow, mode: int):
         TrustPolicy.from_file()
 
     assert f"chmod go-w {str(path)!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("path", "says"), [("\0", "null byte"), ("/no/such/file", "No such file")])
+def test_a_file_that_cannot_be_is_refused(path: str, says: str):
+    """A path that leads nowhere, or can be none, is an error about the file."""
+    with pytest.raises(TrustFileError, match=f"cannot be read: .*{says}"):
+        TrustPolicy.from_file(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="owners of Unix")

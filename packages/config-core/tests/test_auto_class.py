@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from nameplate_config import PreTrainedConfig, SourceCodeError, UnknownOptionError, UnsafePathError
+from nameplate_config.files import locked
 
 CONFIGURATION = """
 from nameplate_config import PreTrainedConfig
@@ -150,6 +152,22 @@ def test_what_auto_map_says_of_other_classes_stays(define: Define, target: Path)
     cls(auto_map={"AutoConfig": "old.OldConfig", "AutoModel": "modeling.Block"}).save_pretrained(target)
 
     assert values(target)["auto_map"] == {"AutoConfig": "configuration.BlockConfig", "AutoModel": "modeling.Block"}
+
+
+def test_code_waits_for_whoever_saves_into_the_folder(define: Define, target: Path):
+    """As long as the folder is locked no draft of code lies in it: a model that is saved there would remove it."""
+    cls = define().BlockConfig
+    cls.register_for_auto_class()
+    target.mkdir()
+    saving = Thread(target=cls().save_pretrained, args=(target,))
+    with locked(target) as held:
+        saving.start()
+        saving.join(0.2 if held else None)
+        meanwhile = tree(target)
+    saving.join()
+
+    assert not (held and meanwhile)
+    assert tree(target).keys() == {"config.json", "configuration.py", "sizes.py"}
 
 
 # ---- what stays as it is

@@ -183,6 +183,19 @@ def test_fewer_stages_than_are_asked_for():
     assert config.depth == 3
 
 
+def test_stages_that_are_a_field_are_saved(tmp_path: Path):
+    """A class may declare its stages as a field: they come back from its file, and decide what may be asked for."""
+
+    class Named(BackboneConfigMixin):
+        model_type = "named"
+        stage_names: tuple[str, ...] = ("a", "b")
+
+    Named(stage_names=("x", "y", "z"), out_features=("z",)).save_pretrained(tmp_path)
+    loaded = Named.from_pretrained(tmp_path)
+
+    assert (loaded.stage_names, loaded.out_indices) == (("x", "y", "z"), (2,))
+
+
 def test_a_class_without_stages_says_so():
     """A class that never says its stages is an error of ours that names the property."""
 

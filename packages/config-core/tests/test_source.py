@@ -453,6 +453,20 @@ def test_options_of_the_hub_do_nothing_to_a_folder(checkpoint: Path):
     assert Block.from_pretrained(checkpoint, revision="v1", token=False, local_files_only=True).width == 16
 
 
+def test_an_option_that_is_none_is_not_given(checkpoint: Path):
+    """None stands for the default, as callers of Transformers pass it, also beside a source that is open."""
+    source = open_source(checkpoint, subfolder=None, revision=None)  # type: ignore[arg-type]
+
+    assert source == open_source(checkpoint) == open_source(source, token=None)  # type: ignore[arg-type]
+
+
+def test_a_subfolder_that_is_no_text_is_refused(checkpoint: Path):
+    """A path of another type is an error of ours, here and for a repository."""
+    for source in (checkpoint, "org/name"):
+        with pytest.raises(UnknownOptionError, match=r"subfolder must be a text, found 3\. Give its path"):
+            open_source(source, subfolder=3)  # type: ignore[arg-type]
+
+
 def test_options_are_told_from_fields():
     """`split_options` separates the options of a source from everything else."""
     assert split_options({"revision": "main", "width": 3, "token": False}) == (

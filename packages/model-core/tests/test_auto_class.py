@@ -231,7 +231,7 @@ def test_saving_changes_neither_model_nor_config(define: Define, target: Path):
     before = model.config.copy()
     model.save_pretrained(target)
 
-    assert (model.config, model.config.auto_map) == (before, None)
+    assert (model.config, model.config.auto_map) == (before, {})
 
 
 def test_an_equal_save_touches_nothing(define: Define, target: Path):

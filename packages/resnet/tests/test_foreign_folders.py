@@ -106,6 +106,14 @@ def test_the_images_of_timm_count(tmp_path: Path):
     assert ResnetConfig.from_pretrained(tmp_path) == config  # what is kept of timm's is not converted again
 
 
+def test_older_files_of_timm_say_everything_at_their_top_level():
+    """Before timm had `pretrained_cfg` in its files, its keys stood where that stands; they count as well."""
+    values = {"architecture": "resnet18", "input_size": [1, 64, 64], "num_classes": 2, "labels": ["cat", "dog"]}
+    config = ResnetConfig.from_dict(values)
+
+    assert (config.input_channels, config.num_classes, config.id2label) == (1, 2, {0: "cat", 1: "dog"})
+
+
 def test_the_body_leaves_the_head_of_timm(tmp_path: Path):
     """A body and a backbone take their part of timm's folder, and say what they left."""
     network = timm_folder(tmp_path, "resnet18", num_classes=3)

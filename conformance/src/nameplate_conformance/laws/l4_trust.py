@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -111,6 +112,7 @@ def checkpoint_stays_in_its_folder(case: Case, evidence: Evidence) -> None:
         stored = read_checkpoint(home) if case.head else {}
         if stored:
             write_safetensors(outside / SINGLE, stored, {"format": "pt"})
+            shutil.copy(home / CONFIG_NAME, outside)  # so that whoever goes there finds a whole checkpoint
             keep_only(home, CONFIG_NAME)
             _require_shards_stay(case, home, stored, evidence)
             _require_options_stay(case, home, evidence)
@@ -152,7 +154,7 @@ def _require_options_stay(case: Case, home: Path, evidence: Evidence) -> None:
     ways = (("subfolder", "../outside"), ("subfolder", str(outside)), ("variant", "../outside/x"), ("variant", "x\0"))
     for option, value in ways:
         attempt: Callable[[], Any] = partial(case.model_class.from_pretrained, home, **{option: value})
-        require_refused(attempt, NameplateError, f"{option}={value!r}")
+        require_refused(attempt, UnsafePathError, f"{option}={value!r}")
         evidence.count("paths")
 
 

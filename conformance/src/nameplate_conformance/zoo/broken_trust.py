@@ -37,6 +37,15 @@ def _follows_any_path() -> Architecture:
     return of(FollowingModel)
 
 
+def _follows_any_subfolder() -> Architecture:
+    class WanderingModel(ZooModel):
+        @classmethod
+        def from_pretrained(cls, source: Any, *, subfolder: str = "", **kwargs: Any) -> Any:
+            return super().from_pretrained(Path(source, subfolder).resolve() if subfolder else source, **kwargs)
+
+    return of(WanderingModel)
+
+
 def _unpickles_anything() -> Architecture:
     class UnpicklingModel(ZooModel):
         @classmethod
@@ -114,6 +123,7 @@ TRUST_MUTANTS = (
     library("CopiesOneFile", "X02", _copying_one_file, PreTrainedModel, "save_pretrained", traveller),
     library("FindsCodeByName", "X03", _remembering_by_name, AutoClass, "from_pretrained", traveller),
     Mutant("FollowsAnyPath", "X04", "a shard is read wherever it lies", _follows_any_path),
+    Mutant("FollowsAnySubfolder", "X04", "a subfolder may lead out of the checkpoint", _follows_any_subfolder),
     Mutant("UnpicklesAnything", "X05", "a pickle is unpickled to say what it holds", _unpickles_anything),
     library("CopiesWhatIsNeeded", "X06", _copying_what_is_needed, PreTrainedModel, "save_pretrained", traveller),
 )

@@ -9,9 +9,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from nameplate_auto.errors import ForeignClassError
+from nameplate_auto.errors import ForeignClassError, RemoteCodeRefusedError
 from nameplate_config import NameplateError, Source, SourceNotFoundError, UnknownOptionError
-from nameplate_config.wording import did_you_mean, listed, reason, sentences
+from nameplate_config.wording import did_you_mean, listed, reason, sentences, shown
 
 
 def config_of(
@@ -27,7 +27,9 @@ def config_of(
 
     Raises:
         ForeignClassError: If the class refuses them.
+        RemoteCodeRefusedError: If they name a repository whose code Transformers would run.
     """
+    _refuse_kernels(values, source)
     given = {"name_or_path": source.name, **overrides}
     try:
         made = config_class.from_dict(copy.deepcopy(dict(values)), return_unused_kwargs=True, **given)
@@ -38,6 +40,30 @@ def config_of(
     except Exception as error:
         raise _refusal(config_class, "from_dict", source, error) from error
     return config, unused
+
+
+_IMPLEMENTATIONS = frozenset(
+    {f"{start}{what}_implementation{end}" for start in ("", "_") for what in ("attn", "experts") for end in ("", "_internal")}
+)
+"""Keys of a config, or of one in it, by which Transformers takes a part of a model from a repository of kernels."""
+
+
+def _refuse_kernels(values: Mapping[str, Any], source: Source) -> None:
+    """Refuse a file that chooses code of a repository: nobody allowed that."""
+    waiting: list[Any] = [values]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list):
+            waiting += found
+        elif isinstance(found, Mapping):
+            for key, value in found.items():
+                if key in _IMPLEMENTATIONS and "/" in str(value):
+                    message = sentences(
+                        f"{key} in {source.where('config.json')} is {shown(value)}: code of another repository.",
+                        "Nobody allowed that, and nothing of it was run. Take the key out of the file.",
+                    )
+                    raise RemoteCodeRefusedError(message)
+                waiting.append(value)
 
 
 def refuse_unused(config: Any, unused: Mapping[str, Any]) -> None:

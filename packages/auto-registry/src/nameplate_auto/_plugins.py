@@ -137,7 +137,7 @@ def _architecture(point: EntryPoint) -> Architecture:
         return known
     try:
         architecture = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever it does at import
         message = sentences(
             f"{_owner(point)} announces {point.name!r} but cannot be loaded: {type(error).__name__}: {error}.",
             "Repair or uninstall that package; everything else keeps working.",

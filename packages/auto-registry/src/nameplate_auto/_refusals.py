@@ -113,16 +113,16 @@ def warn_of_rival(kind: str, name: object, new: Registration, rival: str) -> Non
         f"{kind} {_shown(name)} stands for {new.origin} now, not for what {rival} announces.",
         "Pass exist_ok=True if that is meant.",
     )
-    warnings.warn(message, stacklevel=_level_of_the_caller())
+    warnings.warn(message, stacklevel=level_of_the_caller())
 
 
 def warn_of_alias(kind: str, name: object, alias: Alias[Any]) -> None:
     """Warn that a name is out of use."""
     message = sentences(f"{kind} {_shown(name)} is deprecated; use {_shown(alias.target)}.", alias.deprecated)
-    warnings.warn(message, FutureWarning, stacklevel=_level_of_the_caller())
+    warnings.warn(message, FutureWarning, stacklevel=level_of_the_caller())
 
 
-def _level_of_the_caller() -> int:
+def level_of_the_caller() -> int:
     """Return how many frames above its caller the first one is that belongs to nobody on the way."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001 - inspect.currentframe is the same, but may be None
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_ON:

@@ -80,7 +80,7 @@ class Registration:
         module, _, attributes = self.value.partition(":")
         try:
             return reduce(getattr, attributes.split("."), importlib.import_module(module))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever it does at import
             message = sentences(
                 f"{self.value!r}, registered by {self.origin}, cannot be loaded: {type(error).__name__}: {error}.",
                 "Repair or uninstall that package; everything else keeps working.",

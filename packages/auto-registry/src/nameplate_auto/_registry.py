@@ -117,16 +117,21 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
         return of_value(value, plain=not self._lazy)
 
     def _put(self, name: K, new: Registration, *, exist_ok: bool) -> None:
-        with self._slots.writing():
+        while True:
             old = self._slots.get(name)
-            if isinstance(old, Registration) and old.is_same(new):
-                if old.lazy and not new.lazy:
-                    self._slots.swap(name, old.loaded(new.value))
-                return
-            is_free = old is None or exist_ok
-            if is_free:
-                self._slots.swap(name, new)
-        if not is_free:
+            known = old if isinstance(old, Registration) and old.is_same(new) else None  # may import: hold no lock
+            if known is None:
+                after = new if old is None or exist_ok else old
+            else:
+                after = known.loaded(new.value) if known.lazy and not new.lazy else known
+            with self._slots.writing():
+                if self._slots.get(name) is old:  # else another thread was faster
+                    if after is not old:
+                        self._slots.swap(name, after)
+                    break
+        if known is not None:
+            return
+        if after is old:
             raise refusals.duplicate(self._kind, name, cast("Registration", old), new)
         if old is None and not exist_ok:
             self._warn_of_rivals(name, new)
@@ -264,6 +269,9 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
         """Register every entry of a mapping, or of pairs; of a registry what was registered, without importing it."""
         if isinstance(other, Registry):
             for name, entry in other.registered().items():
+                self._check_name(name)
+                if not entry.lazy:
+                    self._check(name, entry.value)
                 self._put(name, entry, exist_ok=False)
             other = ()
         super().update(other, **more)

@@ -4,6 +4,7 @@ Dicts, texts, files, the Hub, the schema. Its life in memory is `_instance`, wha
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Unpack, overload
 
@@ -25,7 +26,7 @@ from nameplate_config._scalars import InvalidValueError, JSONSchema
 from nameplate_config._settings import read_settings
 from nameplate_config._source import Source, open_source, split_options
 from nameplate_config.errors import ConfigError, ConfigFileError, Problem
-from nameplate_config.files import make_folder, replace_file
+from nameplate_config.files import locked, make_folder, replace_file
 from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config_values
 from nameplate_config.strict_json import readable_text
 from nameplate_config.typing import PublishOptions, StrPath
@@ -288,8 +289,8 @@ class PreTrainedConfig(ConfigInstance):
             raise ConfigError(message)
         schema = schema_for(cls)
         current = migrated(cls, values, where=where)
-        if cls._derived_keys:
-            current = {name: value for name, value in current.items() if name not in cls._derived_keys}
+        if derived := cls._derived_keys - schema.fields.keys():
+            current = {name: value for name, value in current.items() if name not in derived}
         shadowing = sorted(schema.reserved & current.keys())
         if shadowing:
             hint = "It is the name of something that every config has, such as a method. Rename the key."
@@ -444,7 +445,8 @@ class PreTrainedConfig(ConfigInstance):
         target = Path(folder)
         make_folder(target)
         data, code = self._files(target)
-        with drafted_code(target, code) as publish_code:
+        # Of a folder that is not locked, a model that is saved into it meanwhile removes the drafts of code as litter.
+        with locked(target) if code else nullcontext(), drafted_code(target, code) as publish_code:
             publish_code()
             replace_file(target / CONFIG_NAME, [data])
         if push_to_hub:

@@ -144,7 +144,7 @@ def open_source(source: StrPath | Source, *, allow_file: bool = False, **options
     Args:
         source: A folder, the id of a repository, or a source that is open already.
         allow_file: Whether it may be the path of a file as well, which is then the config.
-        **options: See `HubOptions`.
+        **options: See `HubOptions`; None is the same as not given.
 
     Raises:
         SourceNotFoundError: If there is no such folder and the text cannot be a repository's id, or if the path
@@ -152,11 +152,11 @@ def open_source(source: StrPath | Source, *, allow_file: bool = False, **options
         HubError: If the Hub refused or could not be reached.
         UnknownOptionError: If an option is none of `HubOptions`, or the source is open already.
     """
-    for option in options:
+    for option, value in options.items():
         if option not in HUB_OPTIONS:
             message = sentences(f"{option!r} is no option of a source.", did_you_mean(option, HUB_OPTIONS))
             raise UnknownOptionError(message)
-        if isinstance(source, Source):
+        if isinstance(source, Source) and value is not None:
             message = f"{option!r} has no effect on {source.name!r}, which is open already. Give it to open_source."
             raise UnknownOptionError(message)
     if isinstance(source, Source):
@@ -167,7 +167,7 @@ def open_source(source: StrPath | Source, *, allow_file: bool = False, **options
         raise SourceNotFoundError(message)
     path = Path(text).expanduser()
     if path.exists() or isinstance(source, os.PathLike) or not _REPOSITORY.fullmatch(text):
-        return _local_source(text, path, options.get("subfolder", ""), allow_file=allow_file)
+        return _local_source(text, path, options.get("subfolder") or "", allow_file=allow_file)
     return open_repository(text, **options)
 
 
@@ -192,6 +192,9 @@ def _local_source(name: str, path: Path, subfolder: str, *, allow_file: bool) ->
 
 
 def _parts(subfolder: str) -> list[str]:
+    if not isinstance(subfolder, str):
+        message = f"subfolder must be a text, found {shown(subfolder)}. Give its path inside the source, with slashes."
+        raise UnknownOptionError(message)
     if subfolder.startswith("/"):
         message = f"the subfolder {shown(subfolder)} is absolute. Give its path inside the source."
         raise UnsafePathError(message)
@@ -216,7 +219,7 @@ def open_repository(name: str, **options: Unpack[HubOptions]) -> Source:
 
     Args:
         name: The id of the repository.
-        **options: See `HubOptions`.
+        **options: See `HubOptions`; None is the same as not given.
 
     Raises:
         SourceNotFoundError: If there is no such repository or revision.
@@ -224,9 +227,10 @@ def open_repository(name: str, **options: Unpack[HubOptions]) -> Source:
     """
     import huggingface_hub  # noqa: PLC0415 - only when a repository is named
 
+    options = cast("HubOptions", {name: value for name, value in options.items() if value is not None})
     revision = options.get("revision", "main")
     parts = [member(Path(), part).name for part in _parts(options.get("subfolder", ""))]
-    if options.get("cache_dir") is not None:
+    if "cache_dir" in options:
         options["cache_dir"] = Path(options["cache_dir"]).expanduser()
     hub = huggingface_hub.HfApi(token=options.get("token"))
     # The look-up below has no time-out of its own: a Hub that never answers would be waited for without end.

@@ -127,7 +127,7 @@ class Draft:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Create an empty file in *folder*, called after *name* in a way that `is_draft` knows."""
+        """Create an empty file in *folder*, called after *name* in a way that `drafted_name` knows."""
         self._path = folder / f".{name}.{secrets.token_hex(6)}.tmp"
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         self._exists = True

@@ -146,7 +146,7 @@ def _is_of_timm(values: Mapping[str, Any]) -> bool:
 def _from_timm(values: Values) -> Values:
     """Read what `timm.models.push_to_hf_hub` and `save_for_hf` write."""
     name = values.pop("architecture")
-    pretrained = values.get("pretrained_cfg") or {}
+    pretrained = values.get("pretrained_cfg") or values  # older files say at their top level what it says
     given: Values = values.pop("model_args", None) or {}
     for each in ("num_classes", "global_pool"):
         given.setdefault(each, values.pop(each, pretrained.get(each, {"num_classes": 1000}.get(each, "avg"))))

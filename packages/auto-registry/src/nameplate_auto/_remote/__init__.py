@@ -4,26 +4,25 @@ The rooms, in the order in which a load goes through them: `references` reads `a
 the files that its classes need, `repository_code` holds these and their hash, `trust` decides, `running` runs.
 """
 
-import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from nameplate_auto._refusals import level_of_the_caller
 from nameplate_auto._remote.references import Reference, at_home, chosen_reference, read_references
 from nameplate_auto._remote.repository_code import RemoteCode as RemoteCode
 from nameplate_auto._remote.repository_code import collect_code
 from nameplate_auto._remote.repository_code import read_remote_code as read_remote_code
-from nameplate_auto._remote.running import class_beside, load_class
+from nameplate_auto._remote.running import class_beside, is_brought, load_class
 from nameplate_auto._remote.trust import Trust as Trust
 from nameplate_auto._remote.trust import TrustPolicy as TrustPolicy
 from nameplate_auto._remote.trust import TrustRule as TrustRule
-from nameplate_auto._remote.trust import check_approved, check_trust, forbidden
-from nameplate_auto.errors import RemoteCodeRefusedError, RemoteCodeWarning
+from nameplate_auto._remote.trust import check_approved, check_trust, forbidden, why_refused
+from nameplate_auto.errors import RemoteCodeError, RemoteCodeRefusedError, RemoteCodeWarning
 from nameplate_config import NameplateError, Source
 from nameplate_config.wording import sentences
 
 _warned: set[str] = set()
-_lock = threading.Lock()
 
 
 def remote_class(
@@ -61,7 +60,7 @@ def remote_class(
         if found is not None:
             return found
     if not possible:
-        code = _code_to_refuse(source, wanted, references, code_revision)
+        code = _code_to_refuse(source, wanted, references, trust=trust, code_revision=code_revision)
     else:
         code = collect_code(source, wanted, references.values(), code_revision=code_revision)
     check_approved(code, trust)
@@ -76,16 +75,27 @@ def sibling_class(config_class: type, values: Mapping[str, Any], auto_class: str
     None if that did not come from such code. Nothing has to be approved again: it is part of what was.
 
     Raises:
-        RemoteCodeError: If `auto_map` has no entry for the Auto class, or that code no such class.
+        RemoteCodeError: If `auto_map` has no entry for the Auto class or one of another repository, or that code no
+            such class.
     """
     if not values.get("auto_map"):
         return None
     where = f"the config of {config_class.__name__}"
-    return class_beside(config_class, chosen_reference(read_references(values, where), auto_class, where))
+    references = read_references(values, where)
+    wanted = chosen_reference(references, auto_class, where)
+    if wanted.repository == references.get("AutoConfig", wanted).repository:
+        return class_beside(config_class, wanted)
+    if not is_brought(config_class):
+        return None
+    message = sentences(
+        f"auto_map in {where} names {str(wanted)!r} for {auto_class}, which is no part of the code of that config.",
+        f"Load the model of its checkpoint: {auto_class}.from_pretrained.",
+    )
+    raise RemoteCodeError(message)
 
 
 def _code_to_refuse(
-    source: Source, wanted: Reference, references: Mapping[str, Reference], code_revision: str | None
+    source: Source, wanted: Reference, references: Mapping[str, Reference], *, trust: Trust, code_revision: str | None
 ) -> RemoteCode:
     """Return code that is only looked at, to say what was refused.
 
@@ -93,27 +103,28 @@ def _code_to_refuse(
         RemoteCodeRefusedError: If it cannot be looked at, or lies in another repository: nobody is asked for that.
     """
     reason = f"it lies in the repository {wanted.repository!r}, which was not asked" if wanted.repository else ""
+    way = f"Look at it first: read_remote_code({source.name!r})."
     try:
         if not reason:
             return collect_code(source, wanted, references.values(), code_revision=code_revision)
     except NameplateError as error:
         reason = f"it is not whole: {error}"
+        way = "Import the package that defines the architecture, or register its classes: then no code is needed."
     message = sentences(
-        f"{source.name!r} can only be loaded with code that it brings, and nobody allowed that. Nothing of it was run.",
+        f"{source.name!r} can only be loaded with code that it brings, and {why_refused(trust)}. Nothing of it was run.",
         f"The code is not described here: {reason.rstrip('.')}.",
-        f"Look at it first: read_remote_code({source.name!r}).",
+        way,
     )
     raise RemoteCodeRefusedError(message)
 
 
 def _warn(code: RemoteCode) -> None:
     """Say once of each code that nothing holds it in place."""
-    with _lock:
-        if code.digest in _warned:
-            return
-        _warned.add(code.digest)
+    if code.digest in _warned:
+        return
     message = sentences(
         f"{code.name!r} runs code of {code.repository!r}, whatever its branch holds next time.",
         f'Pin what ran now: trust_remote_code="{code.digest}"',
     )
-    warnings.warn(message, RemoteCodeWarning, stacklevel=4)
+    warnings.warn(message, RemoteCodeWarning, stacklevel=level_of_the_caller())
+    _warned.add(code.digest)  # not before: where warnings are errors, it is one every time

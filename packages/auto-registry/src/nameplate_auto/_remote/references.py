@@ -85,8 +85,8 @@ def chosen_reference(references: Mapping[str, Reference], auto_class: str, where
     if auto_class in references:
         return references[auto_class]
     message = sentences(
-        f"auto_map in {where} has no entry for {auto_class}.",
-        did_you_mean(auto_class, references) or f"It has some for: {listed(references)}.",
+        f"auto_map in {where} names no class for {auto_class}.",
+        did_you_mean(auto_class, references) or f"It names some for: {listed(references)}.",
     )
     raise RemoteCodeError(message)
 

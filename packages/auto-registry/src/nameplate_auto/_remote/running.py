@@ -65,6 +65,11 @@ def class_beside(cls: type, reference: Reference) -> type | None:
     return None if package is None else _class_of(package, reference, cls.__module__)
 
 
+def is_brought(cls: type) -> bool:
+    """Whether a class came from approved code."""
+    return _package_of(cls) is not None
+
+
 def _package_of(cls: type) -> str | None:
     package = cls.__module__.partition(".")[0]
     return package if package in _approved else None
@@ -166,9 +171,8 @@ class _Finder(MetaPathFinder):
         file = f"{base}.py" if f"{base}.py" in files else "/".join(filter(None, [base, _INIT]))
         if file not in files and dotted and not any(each.startswith(f"{base}/") for each in files):
             return None
-        is_package = file.rpartition("/")[2] == _INIT
         loader = _Loader(package, file, files)
-        return ModuleSpec(fullname, loader, origin=f"{package}/{file}", is_package=is_package)
+        return ModuleSpec(fullname, loader, origin=f"{package}/{file}", is_package=loader.is_package(fullname))
 
 
 class _Loader(InspectLoader):
@@ -202,9 +206,8 @@ class _Loader(InspectLoader):
         return decoded(self._files.get(self._file, b""), self._file)
 
     def is_package(self, fullname: str) -> bool:
-        """Whether the module is a package."""
-        del fullname
-        return self._file.rpartition("/")[2] == _INIT
+        """Whether the module is a package; ``from .__init__ import name`` runs its file as a plain module."""
+        return self._file.rpartition("/")[2] == _INIT and not fullname.endswith(".__init__")
 
     def get_data(self, path: str) -> bytes:
         """Return a data file by its path below a module's `__file__`, for `pkgutil.get_data`."""
@@ -258,7 +261,7 @@ def restore_class(files: dict[str, bytes], module: str, name: str) -> type:
         raise RemoteCodeRefusedError(message)
     _admit(MappingProxyType(files), digest)
     *outer, last = name.split(".")
-    found: Any = _class_of(package, Reference(tuple(dotted.split(".")), (outer or [last])[0]), module)
+    found: Any = _class_of(package, Reference(tuple(filter(None, dotted.split("."))), (outer or [last])[0]), module)
     for each in [*outer[1:], last] if outer else []:
         found = getattr(found, each)
     return found

@@ -192,13 +192,14 @@ def _refusal(code: RemoteCode, trust: Trust) -> str:
     files = ", ".join(f"{path} ({len(code.files[path]):,})" for path in largest[:_SHOWN_FILES])
     more = f" and {len(largest) - _SHOWN_FILES} more" if len(largest) > _SHOWN_FILES else ""
     return sentences(
-        f"{code.name!r} can only be loaded with code that it brings, and {_reason(trust)}. Nothing of it was run.",
+        f"{code.name!r} can only be loaded with code that it brings, and {why_refused(trust)}. Nothing of it was run.",
         f"The code is {len(largest)} files of {code.size:,} bytes in {of}: {files}{more}.",
         _way_out(code, trust),
     )
 
 
-def _reason(trust: Trust) -> str:
+def why_refused(trust: Trust) -> str:
+    """Return the clause that says why code may not run."""
     if forbidden():
         return f"{SWITCH}=never forbids that"
     if isinstance(trust, TrustPolicy):
@@ -225,8 +226,9 @@ def _refuse_strangers(file: Path) -> None:
     """Refuse a file that somebody else could have written."""
     try:
         found = file.stat()
-    except OSError as error:
-        message = f"{str(file)!r} cannot be read: {error.strerror}."
+    except (OSError, ValueError) as error:  # of a NUL in the path
+        why = getattr(error, "strerror", error)
+        message = f"{str(file)!r} cannot be read: {why}."
         raise TrustFileError(message) from error
     if not hasattr(os, "geteuid"):  # Windows keeps others out of a home by other means
         return
