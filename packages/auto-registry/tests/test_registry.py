@@ -356,7 +356,9 @@ def test_a_lazy_value_whose_module_is_absent_fails_when_read(numbers: Registry[s
     assert isinstance(error.value.__cause__, ModuleNotFoundError)
 
 
-def test_a_lazy_value_whose_module_exits_fails_when_read(numbers: Registry[str, Any], write_module: WriteModule) -> None:
+def test_a_lazy_value_whose_module_exits_fails_when_read(
+    numbers: Registry[str, Any], write_module: WriteModule
+) -> None:
     """A module that ends the program when it is imported is one that cannot be loaded."""
     numbers.register("lazy", f"{write_module('raise SystemExit(3)')}:Lazy")
 

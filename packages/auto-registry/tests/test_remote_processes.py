@@ -183,7 +183,9 @@ def test_a_class_of_the_root_package_is_brought_once(run: Run, tmp_path: Path):
     config = AutoConfig.from_pretrained(tmp_path, trust_remote_code=True)
     (tmp_path / "sent").write_bytes(pickle.dumps(config))
 
-    done = run(UNPICKLE + "; print([each for each in sys.modules if each.startswith('_nameplate_code_')])", tmp_path / "sent")
+    done = run(
+        UNPICKLE + "; print([each for each in sys.modules if each.startswith('_nameplate_code_')])", tmp_path / "sent"
+    )
 
     assert type(pickle.loads(pickle.dumps(config))) is type(config)
     assert (done.stdout, done.stderr) == (f"{config!r}\n{[type(config).__module__]}\n", "")

@@ -43,7 +43,12 @@ def config_of(
 
 
 _IMPLEMENTATIONS = frozenset(
-    {f"{start}{what}_implementation{end}" for start in ("", "_") for what in ("attn", "experts") for end in ("", "_internal")}
+    {
+        f"{start}{what}_implementation{end}"
+        for start in ("", "_")
+        for what in ("attn", "experts")
+        for end in ("", "_internal")
+    }
 )
 """Keys of a config, or of one in it, by which Transformers takes a part of a model from a repository of kernels."""
 

@@ -66,7 +66,7 @@ def _known_formats(failures: list[str]) -> Iterator[tuple[str, type[Any] | Entry
         for point in points:
             try:
                 formats = _loaded(point)
-            except (Exception, SystemExit) as error:  # whatever a package does when it is imported
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a package does at import
                 failures.append(f"{_title(point)}: {type(error).__name__}: {brief(error).rstrip('.')}")
             else:
                 yield model_type, point, formats

@@ -119,19 +119,16 @@ class Registry(MutableMapping[K, V], Generic[K, V]):
     def _put(self, name: K, new: Registration, *, exist_ok: bool) -> None:
         while True:
             old = self._slots.get(name)
-            known = old if isinstance(old, Registration) and old.is_same(new) else None  # may import: hold no lock
-            if known is None:
-                after = new if old is None or exist_ok else old
-            else:
-                after = known.loaded(new.value) if known.lazy and not new.lazy else known
+            is_same = isinstance(old, Registration) and old.is_same(new)  # may import, so no lock is held
+            after = new if old is None or exist_ok else old
+            if isinstance(old, Registration) and is_same:
+                after = old.loaded(new.value) if old.lazy and not new.lazy else old
             with self._slots.writing():
                 if self._slots.get(name) is old:  # else another thread was faster
                     if after is not old:
                         self._slots.swap(name, after)
                     break
-        if known is not None:
-            return
-        if after is old:
+        if after is old and not is_same:
             raise refusals.duplicate(self._kind, name, cast("Registration", old), new)
         if old is None and not exist_ok:
             self._warn_of_rivals(name, new)

@@ -110,8 +110,9 @@ def _code_to_refuse(
     except NameplateError as error:
         reason = f"it is not whole: {error}"
         way = "Import the package that defines the architecture, or register its classes: then no code is needed."
+    why = why_refused(trust)
     message = sentences(
-        f"{source.name!r} can only be loaded with code that it brings, and {why_refused(trust)}. Nothing of it was run.",
+        f"{source.name!r} can only be loaded with code that it brings, and {why}. Nothing of it was run.",
         f"The code is not described here: {reason.rstrip('.')}.",
         way,
     )
