@@ -20,11 +20,12 @@ from nameplate_auto import (
     AutoConfig,
     AutoModel,
     AutoModelForImageClassification,
+    RemoteCodeError,
     RemoteCodeRefusedError,
     UnknownArchitectureError,
     UnknownModelTypeError,
 )
-from nameplate_config import PreTrainedConfig
+from nameplate_config import PreTrainedConfig, UnknownOptionError
 from nameplate_model import PreTrainedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::nameplate_auto.RemoteCodeWarning")
@@ -131,6 +132,23 @@ def test_a_config_finds_its_models_without_being_trusted_again(checkpoint: Path)
     assert came_along(model)
     assert type(model).__name__ == "PearlClassifier"
     assert type(model.config) is type(config)
+
+
+@pytest.mark.parametrize("name", ["model_type", "code_revision"])
+def test_what_a_passed_config_leaves_without_effect_is_refused(name: str, checkpoint: Path) -> None:
+    """With `config=` nothing is read of the file, so what would say how to read it is an error."""
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)
+
+    with pytest.raises(UnknownOptionError, match=f"reads no config if it is given, so {name} has no effect"):
+        AutoModel.from_pretrained(checkpoint, config=config, **{name: "main"})
+
+
+def test_trust_that_is_none_is_refused_where_no_code_is_needed(checkpoint: Path) -> None:
+    """A value of `trust_remote_code` that means nothing is an error also for a registered class."""
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)
+
+    with pytest.raises(RemoteCodeError, match="trust_remote_code is 'yes'"):
+        AutoModel.from_pretrained(checkpoint, config=config, trust_remote_code="yes")
 
 
 def test_a_passed_config_brings_its_model_along(checkpoint: Path) -> None:

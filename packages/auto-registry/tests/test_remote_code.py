@@ -318,6 +318,15 @@ def test_what_is_no_class_is_refused(write: Write, line: str):
 # ---- what it looks like
 
 
+def test_two_files_for_one_module_are_refused(write: Write):
+    """Python would take the package and leave the file unread: nobody could say which one was meant."""
+    code = {"conf.py": CONFIG + "from .a.b import X\nfrom .a import Y\n", "a.py": "Y = 1\n"}
+    folder = write({**code, "a/__init__.py": "", "a/b.py": "X = 5\n"}, "conf.C")
+
+    with pytest.raises(RemoteCodeError, match=r"__init__\.py and 'a\.py' are both there for one module\. Keep one of"):
+        loaded(folder)
+
+
 def test_the_source_can_be_shown(write: Write):
     """`inspect` and tracebacks show the lines that run, though no file holds them any more."""
     folder = write({"conf.py": CONFIG + "def fail():\n    raise ValueError('here')\n"})

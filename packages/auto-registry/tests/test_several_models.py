@@ -190,3 +190,17 @@ def test_another_list_is_refused_by_the_names_of_its_classes() -> None:
     assert f"already registered by {place}Wing, {place}Delta; {place}Delta, {place}Wing asks for it" in str(
         caught.value
     )
+
+
+def test_reading_an_entry_of_several_imports_them_all(canard: str) -> None:
+    """The mapping gives classes, never the texts that they were registered by; loading still imports one alone."""
+
+    class AutoModelForGliding(AutoClass):
+        """A task of its own."""
+
+    AutoModelForGliding.register(WingConfig, [Delta, canard])
+    mapping = AutoModelForGliding.model_mapping
+    assert mapping.find(WingConfig).lazy
+
+    assert mapping[WingConfig] == (Delta, Canard)
+    assert not mapping.find(WingConfig).lazy

@@ -199,7 +199,7 @@ class AutoClass(Generic[Model]):
         """
         found = candidates_for(cls, config_class)
         if found is None:
-            raise no_model(cls, _auto_classes(AutoClass), config_class)
+            raise no_model(cls, auto_classes(AutoClass), config_class)
         return cast("type[Model]", found.chosen(architectures))
 
     # ---- models
@@ -290,11 +290,23 @@ class AutoClass(Generic[Model]):
         if source is None and config is None:
             message = f"{cls.__name__}.from_pretrained needs a source, or None together with config= and state_dict=."
             raise UnknownOptionError(message)
+        if trust_remote_code not in (None, False, True):
+            from nameplate_auto._remote import check_trust  # noqa: PLC0415 - most callers trust nothing
+
+            check_trust(trust_remote_code)  # also where no code is needed: what is meant must be sayable
         opened = None if source is None else open_source(source, **options)
         if config is not None:
+            _refuse_beside_config(cls, model_type=model_type, code_revision=code_revision)
             return cast("Model", _load(cls.model_class(config), opened, config, rest))
         reading = Reading(model_type, trust_remote_code, code_revision, rest.get("variant"))
         return cast("Model", _load_settled(cls, cast("Source", opened), reading, rest))
+
+
+def _refuse_beside_config(cls: type[AutoClass[Any]], **arguments: str | None) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            message = f"{cls.__name__}.from_pretrained reads no config if it is given, so {name} has no effect."
+            raise UnknownOptionError(message)
 
 
 def _load_settled(cls: type[AutoClass[Any]], source: Source, reading: Reading, kwargs: dict[str, Any]) -> Any:
@@ -329,7 +341,7 @@ def _classes(cls: type[AutoClass[Any]], file: ConfigFile, architectures: Any) ->
         if found is not None:
             return config_class, found.chosen(names)
         if not file.auto_map.get(cls.__name__) or file.reading.model_type is not None:
-            raise no_model(cls, _auto_classes(AutoClass), config_class, file.auto_map)
+            raise no_model(cls, auto_classes(AutoClass), config_class, file.auto_map)
     return _classes_it_brings(cls, file, config_class, names)
 
 
@@ -355,7 +367,7 @@ def _classes_it_brings(
     if found is not None:
         return config_class, found.chosen(architectures)
     if not has_model:
-        raise no_model(cls, _auto_classes(AutoClass), config_class, file.auto_map)
+        raise no_model(cls, auto_classes(AutoClass), config_class, file.auto_map)
     return config_class, file.remote_class(cls.__name__, beside=config_class)
 
 
@@ -399,10 +411,11 @@ def _changed(config: Any, changes: dict[str, Any]) -> Any:
     return config.copy(**changes)
 
 
-def _auto_classes(base: type[AutoClass[Any]]) -> list[type[AutoClass[Any]]]:
+def auto_classes(base: type[AutoClass[Any]]) -> list[type[AutoClass[Any]]]:
+    """Return every Auto class that is derived from one, at any depth."""
     found: list[type[AutoClass[Any]]] = []
     for each in base.__subclasses__():
-        found += [each, *_auto_classes(each)]
+        found += [each, *auto_classes(each)]
     return found
 
 

@@ -40,13 +40,13 @@ class Registration:
 
     @property
     def lazy(self) -> bool:
-        """Whether the object has still to be imported."""
-        return isinstance(self.value, str) and not self.plain
+        """Whether the object, or one of several, has still to be imported."""
+        return not self.plain and any(isinstance(each, str) for each in _several(self.value))
 
     @property
     def module(self) -> str:
         """The module that defines the object, or the class that it is of; of several objects the first one's."""
-        first = self.value[0] if isinstance(self.value, tuple) and self.value else self.value
+        first = _several(self.value)[0]
         return first.partition(":")[0] if isinstance(first, str) and not self.plain else module_of(first)
 
     @property
@@ -57,12 +57,12 @@ class Registration:
     @property
     def line(self) -> int | None:
         """The line on which the object is defined, or None if it is not imported or that cannot be told."""
-        return None if self.lazy else line_of(self.value)
+        return None if self.lazy else line_of(_several(self.value)[0])
 
     @property
     def doc(self) -> str:
         """The first line of the object's docstring, empty if it is not imported."""
-        return "" if self.lazy else summary_of(self.value)
+        return "" if self.lazy else summary_of(_several(self.value)[0])
 
     @property
     def distribution(self) -> str | None:
@@ -70,26 +70,31 @@ class Registration:
         return self.announced_by or distribution_of(self.module)
 
     def load(self) -> Any:
-        """Return the object, importing it if need be.
+        """Return the object, or the several that it is, importing what has to be.
 
         Raises:
             BrokenPluginError: If the import fails.
         """
         if not self.lazy:
             return self.value
-        module, _, attributes = self.value.partition(":")
+        objects = tuple(self._imported(each) if isinstance(each, str) else each for each in _several(self.value))
+        return objects if isinstance(self.value, tuple) else objects[0]
+
+    def _imported(self, text: str) -> Any:
+        module, _, attributes = text.partition(":")
         try:
             return reduce(getattr, attributes.split("."), importlib.import_module(module))
         except (Exception, SystemExit) as error:  # whatever it does at import
             message = sentences(
-                f"{self.value!r}, registered by {self.origin}, cannot be loaded: {type(error).__name__}: {error}.",
+                f"{text!r}, registered by {self.origin}, cannot be loaded: {type(error).__name__}: {error}.",
                 "Repair or uninstall that package; everything else keeps working.",
             )
             raise BrokenPluginError(message) from error
 
     def loaded(self, value: Any) -> "Registration":
         """Return the registration of what this lazy one was imported as."""
-        return Registration(value, self.origin, self.value, self.name, self.announced_by)
+        target = self.value if isinstance(self.value, str) else ""
+        return Registration(value, self.origin, target, self.name, self.announced_by)
 
     def is_same(self, other: "Registration") -> bool:
         """Whether both stand for one object, or for the same ones, as far as that can be told without an import."""
@@ -116,8 +121,7 @@ def of_value(value: Any, *, plain: bool = False) -> Registration:
         value: The object or its lazy text.
         plain: Whether a text is the value itself.
     """
-    every = value if isinstance(value, tuple) and value else (value,)
-    titles = (repr(each) if isinstance(each, str) else title_of(each) for each in every)
+    titles = (repr(each) if isinstance(each, str) else title_of(each) for each in _several(value))
     return Registration(value, listed(titles), plain=plain)
 
 
@@ -128,8 +132,12 @@ def token_of(value: object) -> object:
 
 def _parts(entry: Registration) -> list[tuple[Any, str]]:
     """Return the objects that an entry stands for, each with the text that it was imported from."""
-    every = entry.value if isinstance(entry.value, tuple) else (entry.value,)
-    return [(each, entry.target) for each in every]
+    return [(each, entry.target) for each in _several(entry.value)]
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    """Return the objects that a value stands for: those in a tuple, else itself."""
+    return value if isinstance(value, tuple) and value else (value,)
 
 
 def _is_one(mine: tuple[Any, str], theirs: tuple[Any, str]) -> bool:
@@ -155,7 +163,7 @@ def stands_for(text: str, value: object) -> bool:
     module, _, attributes = text.partition(":")
     try:
         return reduce(getattr, attributes.split("."), sys.modules.get(module)) is value
-    except AttributeError:  # perhaps it is being imported, and this is the decorator of the class
+    except Exception:  # noqa: BLE001 - whatever a module's own look-up does; perhaps it is being imported, and this is the decorator of the class
         return (getattr(value, "__module__", None), getattr(value, "__qualname__", None)) == (module, attributes)
 
 

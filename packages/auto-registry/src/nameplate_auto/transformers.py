@@ -5,13 +5,13 @@ Transformers knows. Both can be taken back. Only this module knows Transformers,
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, ClassVar, Self
 from weakref import WeakSet
 
-from nameplate_auto._auto_class import AutoClass
+from nameplate_auto._auto_class import AutoClass, auto_classes
 from nameplate_auto._config_mapping import CONFIG_MAPPING
 from nameplate_auto._heads import candidates_for
 from nameplate_auto._registration import Registration
@@ -254,6 +254,7 @@ def _publish_one(publication: Publication, theirs: _Theirs, model_type: str, *, 
         if CONFIG_MAPPING.find(model_type).origin == theirs.origin:
             return  # adopted from there
         config_class = CONFIG_MAPPING[model_type]
+        heads = _models(theirs, config_class)
     except NameplateError as error:
         publication.failed[model_type] = error
         return
@@ -263,20 +264,23 @@ def _publish_one(publication: Publication, theirs: _Theirs, model_type: str, *, 
         return
     _published.add(config_class)
     done = ["AutoConfig"] if publication.put(theirs.configs, model_type, config_class) else []
-    for auto_class in _auto_classes(AutoClass):
-        table = theirs.models(auto_class.__name__)
-        found = None if table is None else candidates_for(auto_class, config_class)
-        if table is not None and found is not None and _is_free(table, config_class, exist_ok=exist_ok):
-            publication.put(table, config_class, _stand_in(auto_class, config_class, found.registration.value))
+    for auto_class, table, value in heads:
+        if _is_free(table, config_class, exist_ok=exist_ok):
+            publication.put(table, config_class, _stand_in(auto_class, config_class, value))
             done.append(auto_class.__name__)
     if done:
         publication.published[model_type] = tuple(done)
 
 
-def _auto_classes(base: type[AutoClass[Any]]) -> Iterator[type[AutoClass[Any]]]:
-    for each in base.__subclasses__():
-        yield each
-        yield from _auto_classes(each)
+def _models(theirs: _Theirs, config_class: type[Any]) -> list[tuple[type[AutoClass[Any]], _Table, Any]]:
+    """Return the Auto classes that have a model for a config class and a table there, and what stands in ours."""
+    heads = []
+    for auto_class in auto_classes(AutoClass):
+        table = theirs.models(auto_class.__name__)
+        found = None if table is None else candidates_for(auto_class, config_class)
+        if table is not None and found is not None:
+            heads.append((auto_class, table, found.registration.value))
+    return heads
 
 
 def _is_free(table: _Table, config_class: type[Any], *, exist_ok: bool) -> bool:
@@ -436,7 +440,7 @@ def adopt(*model_types: str) -> Adoption:
     with _lock:
         adoption = Adoption(configs)
         adoption.add(CONFIG_MAPPING, configs)
-        for auto_class in _auto_classes(AutoClass):
+        for auto_class in auto_classes(AutoClass):
             table = theirs.models(auto_class.__name__)
             if table is not None:
                 adoption.add(auto_class.model_mapping, _Models(configs, table))

@@ -17,7 +17,8 @@ from nameplate_auto._remote.running import class_beside, is_brought, load_class
 from nameplate_auto._remote.trust import Trust as Trust
 from nameplate_auto._remote.trust import TrustPolicy as TrustPolicy
 from nameplate_auto._remote.trust import TrustRule as TrustRule
-from nameplate_auto._remote.trust import check_approved, check_trust, forbidden, why_refused
+from nameplate_auto._remote.trust import check_approved, forbidden, why_refused
+from nameplate_auto._remote.trust import check_trust as check_trust
 from nameplate_auto.errors import RemoteCodeError, RemoteCodeRefusedError, RemoteCodeWarning
 from nameplate_config import NameplateError, Source
 from nameplate_config.wording import sentences

@@ -177,8 +177,13 @@ class Closure:
         self._waiting.append((name, path))
 
     def _refuse_twins(self) -> None:
-        """Refuse names that would be one file on another system."""
+        """Refuse names that would be one file on another system, or one module here."""
         seen: dict[str, str] = {}
+        for path in self.files:
+            module = path.removesuffix(f"/{_INIT}") + ".py"
+            if module != path and module in self.files:
+                message = f"{self._files.where(path)} and {module!r} are both there for one module. Keep one of them."
+                raise RemoteCodeError(message)
         for path in self.files:
             other = seen.setdefault(path.casefold(), path)
             if other != path:
