@@ -25,6 +25,15 @@ class Script(Document):
         module = ModuleType(f"example_in_{Path(path).parent.name.replace('-', '_')}")
         sys.modules[module.__name__] = module
         self.namespace = module.__dict__
+        self.ran: set[int] = set()
+
+    def run_until(self, start: int) -> None:
+        """Run the code blocks before a place in the text that have not run, and count the one there as run."""
+        for example in self.examples():
+            if example.start < start and example.start not in self.ran:
+                example.evaluate()
+                self.ran.add(example.start)
+        self.ran.add(start)
 
 
 def enter_folder(namespace: dict[str, Any]) -> None:
@@ -58,6 +67,14 @@ DOCSTRINGS = Sybil(
 )
 
 pytest_collect_file = (PAGES + DOCSTRINGS).pytest()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run the beginning of a page before a later code block of it: another worker may have taken that part."""
+    example = getattr(item, "example", None)
+    if isinstance(getattr(example, "document", None), Script):
+        example.document.run_until(example.start)
 
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
