@@ -135,6 +135,41 @@ def test_migrations_are_not_for_foreign_names(folder: Path):
     assert torch.equal(Second.from_pretrained(folder).head.weight, OURS["head.weight"])
 
 
+def test_an_older_version_of_ours_is_migrated(tmp_path: Path):
+    """What this library saved is under names of some version of the class, also where a foreign pattern knows them."""
+
+    class Old(PreTrainedModel):
+        config_class = NetConfig
+
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            self.classifier = nn.Linear(2, config.classes, bias=False)
+            self.old = nn.Linear(2, 2, bias=False)
+
+    class New(PreTrainedModel):
+        config_class = NetConfig
+        state_dict_version = 2
+        foreign_key_mapping = {r"^classifier\.": "head."}
+
+        def __init__(self, config: NetConfig) -> None:
+            super().__init__(config)
+            self.head = nn.Linear(2, config.classes, bias=False)
+            self.new = nn.Linear(2, 2, bias=False)
+
+        @staticmethod
+        @migrates_state(1, 2)
+        def rename(state: Any) -> Any:
+            names = {"classifier.weight": "head.weight", "old.weight": "new.weight"}
+            return {names[name]: tensor for name, tensor in state.items()}
+
+    model = Old(NetConfig())
+    model.save_pretrained(tmp_path)
+    loaded = New.from_pretrained(tmp_path)
+
+    assert torch.equal(loaded.head.weight, model.classifier.weight)
+    assert torch.equal(loaded.new.weight, model.old.weight)
+
+
 def test_a_mapping_of_the_caller_comes_first(folder: Path):
     """What the caller renames is no longer foreign."""
     mapping = {r"^classifier\.kernel": "head.weight", r"^encoder.*": "body.0.weight"}

@@ -388,3 +388,12 @@ def test_the_formats_exclude_each_other():
     found = [[each.name for each in FOREIGN_FORMATS if each.claims(v)] for v in (tutorial_values, of_timm, native)]
 
     assert found == [["tutorial"], ["timm"], ["transformers"]]
+
+
+def test_a_config_of_ours_without_a_model_type_is_not_the_tutorials() -> None:
+    """A file that lost its `model_type` is read by the class itself, as it is, or by nobody."""
+    values = ResnetConfig(architectures=["ResnetBackbone"]).to_dict()
+    del values["model_type"]
+
+    assert not any(each.claims(values) for each in ResnetConfig.foreign_formats)
+    assert ResnetConfig.from_dict(values).architectures == ["ResnetBackbone"]

@@ -112,7 +112,7 @@ def renamed(weights: Weights, naming: Naming, memory: Memory | None, keys: Colle
     """
     if naming.key_mapping:
         weights = _by_mapping(weights, naming.key_mapping)
-    if naming.foreign and not all(name in keys for name in (*weights.tensors, *weights.tied)):
+    if naming.foreign and not weights.ours and not all(name in keys for name in (*weights.tensors, *weights.tied)):
         own = _by_mapping(weights, naming.foreign, keys)
         if own.tensors.keys() != weights.tensors.keys():  # a file of another library: it knows no versions of ours
             weights = replace(own, version=naming.version)

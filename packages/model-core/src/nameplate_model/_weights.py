@@ -45,6 +45,7 @@ class Weights:
         views: Tensors that overlapped in memory when saved.
         version: The version of the names.
         renamed: The stored name of each tensor that has another one here.
+        ours: Whether this library saved them, so that their names are of some version of the class.
     """
 
     where: str
@@ -54,6 +55,7 @@ class Weights:
     views: tuple[ViewGroup, ...] = ()
     version: int = 1
     renamed: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -302,7 +304,8 @@ def weights_of(
     version = metadata.get(VERSION_KEY, "1")
     if not isinstance(version, str) or not version.isdecimal() or len(version) > 6:  # noqa: PLR2004 - a million
         raise corrupt(where, f"its metadata {VERSION_KEY!r} is {shown(version)}, not a number")
-    return Weights(where, tensors, files, tied, views, int(version))
+    ours = any(key.startswith(RECORD_KEY) for key in metadata)
+    return Weights(where, tensors, files, tied, views, int(version), ours=ours)
 
 
 def _aliases(metadata: Mapping[str, Any], tensors: Collection[str], where: str) -> dict[str, str]:

@@ -28,7 +28,8 @@ _OF_THE_TUTORIAL = {"block_type", "layers", "input_channels", "cardinality", "st
 
 
 def _is_of_tutorial(values: Mapping[str, Any]) -> bool:
-    return values.get("model_type", "resnet") == "resnet" and values.keys() >= _OF_THE_TUTORIAL
+    is_ours = "channels" in values  # a field that the tutorial lacks, of a file that lost its `model_type`
+    return values.get("model_type", "resnet") == "resnet" and values.keys() >= _OF_THE_TUTORIAL and not is_ours
 
 
 def _from_tutorial(values: Values) -> Values:

@@ -193,7 +193,7 @@ def _refusal(code: RemoteCode, trust: Trust) -> str:
     more = f" and {len(largest) - _SHOWN_FILES} more" if len(largest) > _SHOWN_FILES else ""
     return sentences(
         f"{code.name!r} can only be loaded with code that it brings, and {why_refused(trust)}. Nothing of it was run.",
-        f"The code is {len(largest)} files of {code.size:,} bytes in {of}: {files}{more}.",
+        f"The code is {_counted(len(largest))} of {code.size:,} bytes in {of}: {files}{more}.",
         _way_out(code, trust),
     )
 
@@ -216,6 +216,10 @@ def _way_out(code: RemoteCode, trust: Trust) -> str:
         where = f'repository = "{code.repository}"\nrevision = "{code.commit}"\n' if code.repository else ""
         return f'If you have read it and trust it, add to the trust.toml:\n[[allow]]\n{where}sha256 = "{code.digest}"'
     return f'If you have read it and trust it: trust_remote_code="{code.digest}"'
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
