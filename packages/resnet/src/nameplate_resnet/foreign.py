@@ -28,8 +28,9 @@ _OF_THE_TUTORIAL = {"block_type", "layers", "input_channels", "cardinality", "st
 
 
 def _is_of_tutorial(values: Mapping[str, Any]) -> bool:
-    is_ours = "channels" in values  # a field that the tutorial lacks, of a file that lost its `model_type`
-    return values.get("model_type", "resnet") == "resnet" and values.keys() >= _OF_THE_TUTORIAL and not is_ours
+    # Where nothing says `resnet`, a field that the tutorial lacks tells a file of ours that lost its `model_type`.
+    named = values["model_type"] == "resnet" if "model_type" in values else "channels" not in values
+    return named and values.keys() >= _OF_THE_TUTORIAL
 
 
 def _from_tutorial(values: Values) -> Values:
