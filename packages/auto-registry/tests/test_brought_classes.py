@@ -151,6 +151,17 @@ def test_trust_that_is_none_is_refused_where_no_code_is_needed(checkpoint: Path)
         AutoModel.from_pretrained(checkpoint, config=config, trust_remote_code="yes")
 
 
+@pytest.mark.parametrize("trust", [1, "yes", []])
+@pytest.mark.parametrize("auto_class", [AutoConfig, AutoModel])
+def test_a_registered_class_does_not_hide_a_mistaken_trust(auto_class: Any, trust: Any, tmp_path: Path) -> None:
+    """What `trust_remote_code` says is checked by every Auto class, whether or not the checkpoint brings code."""
+    PearlConfig(width=5).save_pretrained(tmp_path)
+
+    refused = pytest.raises(RemoteCodeError, match="trust_remote_code is")
+    with CONFIG_MAPPING.override(PearlConfig.model_type, PearlConfig), refused:
+        auto_class.from_pretrained(tmp_path, trust_remote_code=trust)
+
+
 def test_a_passed_config_brings_its_model_along(checkpoint: Path) -> None:
     """With `config=` too, the model is of the code that the config's class came from."""
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)

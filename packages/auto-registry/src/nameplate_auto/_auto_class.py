@@ -290,15 +290,11 @@ class AutoClass(Generic[Model]):
         if source is None and config is None:
             message = f"{cls.__name__}.from_pretrained needs a source, or None together with config= and state_dict=."
             raise UnknownOptionError(message)
-        if trust_remote_code not in (None, False, True):
-            from nameplate_auto._remote import check_trust  # noqa: PLC0415 - most callers trust nothing
-
-            check_trust(trust_remote_code)  # also where no code is needed: what is meant must be sayable
+        reading = Reading(model_type, trust_remote_code, code_revision, rest.get("variant"))
         opened = None if source is None else open_source(source, **options)
         if config is not None:
             _refuse_beside_config(cls, model_type=model_type, code_revision=code_revision)
             return cast("Model", _load(cls.model_class(config), opened, config, rest))
-        reading = Reading(model_type, trust_remote_code, code_revision, rest.get("variant"))
         return cast("Model", _load_settled(cls, cast("Source", opened), reading, rest))
 
 

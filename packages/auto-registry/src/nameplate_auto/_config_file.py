@@ -40,6 +40,10 @@ class Reading:
         trust: Which code of the checkpoint may run.
         code_revision: The revision of that code, where it lies in another repository.
         variant: The weights whose config it is.
+
+    Raises:
+        UnknownOptionError: If *model_type* is no text.
+        RemoteCodeError: If *trust* says nothing that could be meant, also where no code is needed.
     """
 
     model_type: str | None = None
@@ -48,10 +52,14 @@ class Reading:
     variant: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can be no name."""
+        """Refuse what can be no name, and no trust."""
         if self.model_type is not None and not isinstance(self.model_type, str):
             message = f"model_type must be a registered name, found {shown(self.model_type)}."
             raise UnknownOptionError(message)
+        if self.trust is not None and not isinstance(self.trust, bool):
+            from nameplate_auto._remote import check_trust  # noqa: PLC0415 - most callers trust nothing
+
+            check_trust(self.trust)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Transformers knows. Both can be taken back. Only this module knows Transformers,
 """
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -96,12 +97,12 @@ def _theirs() -> _Theirs:
         raise BridgeError(message) from error
 
 
-class _Scope:
+class _Scope(ABC):
     """What was changed in one call, and how it is taken back."""
 
+    @abstractmethod
     def withdraw(self) -> None:
         """Take back what the call changed; a second time does nothing."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
