@@ -17,7 +17,7 @@ from nameplate_auto._remote.running import class_beside, is_brought, load_class
 from nameplate_auto._remote.trust import Trust as Trust
 from nameplate_auto._remote.trust import TrustPolicy as TrustPolicy
 from nameplate_auto._remote.trust import TrustRule as TrustRule
-from nameplate_auto._remote.trust import check_approved, forbidden, why_refused
+from nameplate_auto._remote.trust import check_approved, forbidden, refused
 from nameplate_auto._remote.trust import check_trust as check_trust
 from nameplate_auto.errors import RemoteCodeError, RemoteCodeRefusedError, RemoteCodeWarning
 from nameplate_config import NameplateError, Source
@@ -111,9 +111,8 @@ def _code_to_refuse(
     except NameplateError as error:
         reason = f"it is not whole: {error}"
         way = "Import the package that defines the architecture, or register its classes: then no code is needed."
-    why = why_refused(trust)
     message = sentences(
-        f"{source.name!r} can only be loaded with code that it brings, and {why}. Nothing of it was run.",
+        refused(source.name, trust),
         f"The code is not described here: {reason.rstrip('.')}.",
         way,
     )

@@ -192,14 +192,18 @@ def _refusal(code: RemoteCode, trust: Trust) -> str:
     files = ", ".join(f"{path} ({len(code.files[path]):,})" for path in largest[:_SHOWN_FILES])
     more = f" and {len(largest) - _SHOWN_FILES} more" if len(largest) > _SHOWN_FILES else ""
     return sentences(
-        f"{code.name!r} can only be loaded with code that it brings, and {why_refused(trust)}. Nothing of it was run.",
+        refused(code.name, trust),
         f"The code is {_counted(len(largest))} of {code.size:,} bytes in {of}: {files}{more}.",
         _way_out(code, trust),
     )
 
 
-def why_refused(trust: Trust) -> str:
-    """Return the clause that says why code may not run."""
+def refused(name: str, trust: Trust) -> str:
+    """Return the sentence with which every refusal of code begins."""
+    return f"{name!r} can only be loaded with code that it brings, and {_why(trust)}. Nothing of it was run."
+
+
+def _why(trust: Trust) -> str:
     if forbidden():
         return f"{SWITCH}=never forbids that"
     if isinstance(trust, TrustPolicy):
