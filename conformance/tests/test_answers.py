@@ -72,18 +72,18 @@ def test_inputs_without_an_axis_are_no_batch():
 def test_a_broken_promise_is_named(promised: Mapping[str, Any], said: str):
     """Another shape, another dtype, an output too many and one too few each break the law."""
     with pytest.raises(LawBrokenError, match=said):
-        require_promised(promising(promised), None, {}, {"y": torch.ones(2, 2)})
+        require_promised(promising(promised), "AutoModel", None, {}, {"y": torch.ones(2, 2)})
 
 
 def test_a_kept_promise_counts_its_outputs():
     """Shapes may be promised as lists."""
-    assert require_promised(promising({"output": ([2], torch.float32)}), None, {}, torch.ones(2)) == 1
+    assert require_promised(promising({"output": ([2], torch.float32)}), "AutoModel", None, {}, torch.ones(2)) == 1
 
 
 def test_an_answer_without_tensors_breaks_every_promise():
     """Even where nothing is promised, something must be answered."""
     with pytest.raises(LawBrokenError, match="without any tensor"):
-        require_promised(Architecture(config=ZooConfig), None, {}, {})
+        require_promised(Architecture(config=ZooConfig), "AutoModel", None, {}, {})
 
 
 def test_close_allows_rounding_of_the_dtype():

@@ -15,9 +15,9 @@ from examples.quickstart.pictures import contact_sheet
 from examples.quickstart.training import CONFIG, Evaluation, best_device, evaluate, train
 from rich.console import Console
 
-from nameplate_auto import CONFIG_MAPPING
-from nameplate_conformance import Report, Section, known_devices, print_report, registered, render_page
-from nameplate_conformance.cli import judge_with_progress
+from nameplate_conformance import Report, Section, print_report, render_page
+from nameplate_conformance.cli.progress import judge_with_progress
+from nameplate_conformance.references import names
 from nameplate_resnet import ResnetModelForImageClassification
 
 _GOAL = 0.97
@@ -70,7 +70,7 @@ def main() -> int:
     console.print(f"accuracy on {len(held_out)} held-out digits: {evaluation.accuracy:.2%} (goal: {_GOAL:.0%})")
     model.save_pretrained(folder / "model")
     reloaded = _reload(folder / "model", console)
-    report = judge_with_progress([registered(name) for name in CONFIG_MAPPING.names()], devices=tuple(known_devices()))
+    report = judge_with_progress(names())
     print_report(report, console)
     outcome = Outcome(evaluation, seconds, len(images), model.num_parameters(), reloaded, report)
     _say_whether_bits_agree(outcome, console)

@@ -5,15 +5,21 @@ and must not import torch.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # not that of typing, whose import takes longer than all that the plugin imports
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from nameplate_conformance.admission import Known as Known
     from nameplate_conformance.architecture import Architecture as Architecture
-    from nameplate_conformance.architecture import Known as Known
+    from nameplate_conformance.architecture import Foreign as Foreign
     from nameplate_conformance.architecture import Tags as Tags
     from nameplate_conformance.architecture import registered as registered
     from nameplate_conformance.errors import ConformanceError as ConformanceError
     from nameplate_conformance.errors import LawBrokenError as LawBrokenError
+    from nameplate_conformance.example import Example as Example
+    from nameplate_conformance.example import replay as replay
     from nameplate_conformance.report import Section as Section
     from nameplate_conformance.report import print_report as print_report
     from nameplate_conformance.report import render_page as render_page
@@ -23,17 +29,21 @@ if TYPE_CHECKING:
     from nameplate_conformance.runner import check as check
     from nameplate_conformance.runner import known_devices as known_devices
     from nameplate_conformance.runner import present_devices as present_devices
+    from nameplate_conformance.store import Store as Store
     from nameplate_conformance.testing import conformance_tests as conformance_tests
 
 _HOMES = {
     "Architecture": "architecture",
     "ConformanceError": "errors",
-    "Known": "architecture",
+    "Example": "example",
+    "Foreign": "architecture",
+    "Known": "admission",
     "LawBrokenError": "errors",
     "Report": "result",
     "Result": "result",
     "Section": "report",
     "Status": "result",
+    "Store": "store",
     "Tags": "architecture",
     "check": "runner",
     "conformance_tests": "testing",
@@ -42,17 +52,21 @@ _HOMES = {
     "print_report": "report",
     "registered": "architecture",
     "render_page": "report",
+    "replay": "example",
 }
 
 __all__ = [
     "Architecture",
     "ConformanceError",
+    "Example",
+    "Foreign",
     "Known",
     "LawBrokenError",
     "Report",
     "Result",
     "Section",
     "Status",
+    "Store",
     "Tags",
     "check",
     "conformance_tests",
@@ -61,10 +75,11 @@ __all__ = [
     "print_report",
     "registered",
     "render_page",
+    "replay",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name from its module, or answer `__version__` from the installed metadata."""
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.bits import outputs
+from nameplate_conformance.errors import LawBrokenError
+from nameplate_conformance.grid import few
 from nameplate_conformance.law import require
 
 WHOLE = "output"
@@ -44,16 +46,19 @@ def another_batch(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def require_promised(architecture: Architecture, config: Any, inputs: Mapping[str, Tensor], answer: Any) -> int:
-    """Require an answer to have the names, shapes and dtypes that the architecture promises; return how many.
+def require_promised(
+    architecture: Architecture, head: str, config: Any, inputs: Mapping[str, Tensor], answer: Any
+) -> int:
+    """Require an answer to have the names, shapes and dtypes that are promised of a head; return how many.
 
     An architecture that promises nothing promises at least one tensor.
     """
     found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in named(answer).items()}
     require(found, "the model answers without any tensor")
-    if architecture.outputs is None:
+    promise = architecture.promise(head)
+    if promise is None:
         return len(found)
-    promised = {name: (tuple(shape), dtype) for name, (shape, dtype) in architecture.outputs(config, inputs).items()}
+    promised = {name: (tuple(shape), dtype) for name, (shape, dtype) in promise(config, inputs).items()}
     for name in {**promised, **found}:
         expected, given = promised.get(name, "nothing"), found.get(name, "nothing")
         require(expected == given, f"{name}: promised is {expected}, answered {given}")
@@ -76,5 +81,7 @@ def require_close(before: Any, after: Any, when: str) -> int:
     one, other = named(before), named(after)
     require(one.keys() == other.keys(), f"{when}: it answers {sorted(other)}, not {sorted(one)}")
     apart = [name for name in one if not close(one[name], other[name])]
-    require(not apart, f"{when}: the answers differ: {', '.join(apart[:4])} of {len(one)}")
+    if apart:
+        message = f"{when}: the answers differ: {', '.join(apart[:4])} of {len(one)}"
+        raise LawBrokenError(message, few((name, one[name], other[name]) for name in apart))
     return len(one)

@@ -6,15 +6,17 @@ Only the declaration and how it is found; what is drawn from it is `strategies`,
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from hypothesis.strategies import SearchStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from nameplate_auto import CONFIG_MAPPING, AutoClass, UnknownArchitectureError
 from nameplate_config import PreTrainedConfig
 from nameplate_config.wording import did_you_mean, listed, sentences
+from nameplate_conformance.admission import Known as Known
 from nameplate_conformance.errors import ConformanceError
 from nameplate_model import PreTrainedModel
 
@@ -24,21 +26,30 @@ Inputs = Callable[[PreTrainedModel], Mapping[str, Tensor]]
 Outputs = Callable[[Any, Mapping[str, Tensor]], Mapping[str, tuple[Sequence[int], torch.dtype]]]
 """Promises, for a config and inputs, the shape and dtype of every output by its name."""
 
+Constrain = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""Makes drawn arguments of a config fit together."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Computes the documented loss from logits and labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A failure that is admitted: the law fails for this architecture, and here is why.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """Another library that has the same architecture, and how it saves it (I04).
 
     Attributes:
-        reason: Why it fails, a sentence.
-        issue: Where it is being worked on, a link.
+        library: The name by which the library is imported; where it cannot be, the law does not apply.
+        head: The Auto class whose model reads what the library saves.
+        make: Returns the library's own module for a config of ours.
+        save: Lets the library save its module, made for a config of ours, into a folder.
+        answer: Returns what its module answers to the inputs of our model, by the names of our outputs.
     """
 
-    reason: str
-    issue: str
+    library: str
+    head: str
+    make: Callable[[Any], nn.Module]
+    save: Callable[[Any, Any, Path], object]
+    answer: Callable[[Any, Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +64,8 @@ class Tags:
             (K02).
         exportable: Whether `forward` can be followed without values, so that it can be exported (M11, K01).
         gradient_checkpointing: Whether it can be checkpointed; None leaves the answer to the model (T03).
+        half_precision: Whether it computes in bfloat16 and float16 too, which it cannot with numbers beyond 65,504 or
+            with a kernel for float32 alone (D09).
         passive_fields: Fields of the config that no model reads, such as names of labels (M12).
         unused_parameters: Patterns, as in a shell, of trainable parameters that get no gradient (T01).
 
@@ -66,6 +79,7 @@ class Tags:
     compilable: bool = True
     exportable: bool = True
     gradient_checkpointing: bool | None = None
+    half_precision: bool = True
     passive_fields: tuple[str, ...] = ()
     unused_parameters: tuple[str, ...] = ()
 
@@ -81,30 +95,44 @@ class Architecture:
         models: The model class for each Auto class, by the Auto class's name. Without any, the config alone is
             judged: laws that need a model are not applicable.
         inputs: Makes the inputs of a model; its `dummy_inputs` if not given.
-        outputs: What is promised about the outputs. A name is the key of a dict or the field of a dataclass, then the
+        outputs: What is promised about the outputs, for all models or by the Auto class's name. A name is the key of a dict or the field of a dataclass, then the
             way to the tensor, such as ``"features[0]"``; a tensor that is the whole answer is ``"output"``.
         loss: The documented loss of logits and labels; their cross entropy if not given.
         tags: What it can and cannot do.
         fields: How to draw fields whose annotations do not say enough, by name.
+        constrain: Makes drawn arguments fit together where fields depend on each other: it is given a value for every
+            field and returns all of them, some changed. What it need not change it should leave alone, so that a
+            counterexample shrinks. Better for whoever uses the config is a ``validate_*`` method beside it.
+        golden: The golden folder, in which every released version has left what it saved (`golden`): a path, or
+            ``"package:folder"`` for one inside a package.
+        foreign: Other libraries that have the same architecture.
         known: Failures that are admitted, by the law's id. One that passes counts as a failure too.
         name: What reports call it; the `model_type` if not given.
+        reference: The text by which another process finds it (`references`); empty if none can.
 
     Example:
         >>> ARCHITECTURE = Architecture(
         ...     config="my_package.configuration:MyConfig",
         ...     models={"AutoModel": "my_package.modeling:MyModel"},
+        ...     constrain=lambda kwargs: kwargs | {"width": kwargs["heads"] * kwargs["width"]},
         ... )
+        >>> ARCHITECTURE.constrained({"heads": 2, "width": 4})
+        {'heads': 2, 'width': 8}
     """
 
     config: type[PreTrainedConfig] | str
     models: Mapping[str, type[PreTrainedModel] | str] = field(default_factory=dict)
     inputs: Inputs | None = None
-    outputs: Outputs | None = None
+    outputs: Outputs | Mapping[str, Outputs] | None = None
     loss: Loss | None = None
     tags: Tags = Tags()
     fields: Mapping[str, SearchStrategy[Any]] = field(default_factory=dict)
+    constrain: Constrain | None = None
+    golden: str | Path | None = None
+    foreign: Sequence[Foreign] = ()
     known: Mapping[str, Known] = field(default_factory=dict)
     name: str = ""
+    reference: str = ""
 
     @property
     def config_class(self) -> type[PreTrainedConfig]:
@@ -119,6 +147,15 @@ class Architecture:
     def model_class(self, auto_class: str) -> type[PreTrainedModel]:
         """Return the model class for an Auto class, imported."""
         return cast("type[PreTrainedModel]", _loaded(self.models[auto_class]))
+
+    def constrained(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return drawn arguments as the architecture wants them together; those given are left alone."""
+        given = dict(kwargs)
+        return given if self.constrain is None else dict(self.constrain(given))
+
+    def promise(self, auto_class: str) -> Outputs | None:
+        """Return what is promised about the outputs of the model for an Auto class, or None."""
+        return self.outputs.get(auto_class) if isinstance(self.outputs, Mapping) else self.outputs
 
     def make_inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
         """Return fresh inputs for a model.

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nameplate_conformance.errors import LawBrokenError
+from nameplate_conformance.grid import few
 from nameplate_conformance.law import Evidence, inapplicable, require
 
 
@@ -34,6 +36,16 @@ def bits(tensor: Tensor) -> Bits:
     """Return the bytes of a tensor, copied."""
     dense = tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
     return Bits(tensor.dtype, tuple(tensor.shape), dense.reshape(-1).view(torch.uint8))
+
+
+def values(kept: Bits) -> Tensor:
+    """Return the tensor whose bytes these are.
+
+    Example:
+        >>> values(bits(torch.tensor([1.5, -0.0])))
+        tensor([1.5000, -0.0000])
+    """
+    return kept.data.view(kept.dtype).reshape(kept.shape)
 
 
 def same_bytes(kept: Bits, data: bytes) -> bool:
@@ -88,7 +100,9 @@ def require_same(
     require(not lost, f"{when}: {what} lost: {_named(lost)}")
     require(not added, f"{when}: {what} added: {_named(added)}")
     changed = [name for name in before if before[name] != after[name]]
-    require(not changed, f"{when}: {what} differ: {_named(changed)} of {len(before)}")
+    if changed:
+        message = f"{when}: {what} differ: {_named(changed)} of {len(before)}"
+        raise LawBrokenError(message, few((name, values(before[name]), values(after[name])) for name in changed))
     evidence.count(what, len(before))
 
 

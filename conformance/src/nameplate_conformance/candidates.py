@@ -4,6 +4,7 @@ Every list has its simplest value first. *Exotic* values are those that a file l
 negative zero, an integer beyond 64 bits, text beyond ASCII. They are for laws that build no model.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -12,6 +13,7 @@ from nameplate_config import MISSING
 
 _SMALL_INTS = (1, 2, 3)
 _SMALL_FLOATS = (0.0, 0.5, 1.0)
+_STILL_SMALL = 64
 _EXOTIC_INTS = (0, -1, 2**63)
 _EXOTIC_FLOATS = (-0.0, float("inf"), float("-inf"), float("nan"))
 _EXOTIC_TEXTS = ("", "1", 'é "\n\u2028')
@@ -19,16 +21,46 @@ _EXOTIC_ANYTHING: tuple[Any, ...] = (None, True, 1, 1.0, "text", [1, {"a": None}
 
 
 def numbers(kind: type, default: Any, marks: Sequence[Any], *, exotic: bool = False) -> list[Any]:
-    """Return a few numbers within the bounds, smallest first, the default among them."""
-    low = max((b for mark in marks for b in limits(mark, "ge", "gt")), default=None)
-    candidates: list[Any] = [] if default is MISSING else [default]
-    candidates += _SMALL_INTS if kind is int else _SMALL_FLOATS
+    """Return a few numbers within the bounds, smallest first: the default, the bounds, and small ones.
+
+    An upper bound that would make a large model is there only among the *exotic*.
+    """
+    low, high = _bound(marks, "ge", "gt"), _bound(marks, "le", "lt")
+    found: list[Any] = [] if default is MISSING else [default]
+    found += _SMALL_INTS if kind is int else _SMALL_FLOATS
     if low is not None:
-        candidates += [low, low + 1, low + 2] if kind is int else [float(low), low + 0.5]
-    candidates += [mark.multiple_of * factor for mark in marks if hasattr(mark, "multiple_of") for factor in (1, 2)]
-    usual = sorted({kind(each) for each in candidates if all(within(each, mark) for mark in marks)})
-    strange = (_EXOTIC_INTS if kind is int else _EXOTIC_FLOATS) if exotic else ()
+        found += [low, low + 1, low + 2] if kind is int else [low, low + 0.5]
+    if high is not None and (exotic or kind is float or high <= _STILL_SMALL):
+        found += [high, high - 1] if kind is int else [high, high - 0.5]
+    found += _multiples(low, [step for mark in marks for step in limits(mark, "multiple_of")])
+    strange = _strange(kind, low, high) if exotic else ()
+    usual = sorted({kind(each) for each in found if all(within(each, mark) for mark in marks)})
     return [*usual, *(each for each in strange if all(within(each, mark) for mark in marks))]
+
+
+def _bound(marks: Sequence[Any], included: str, excluded: str) -> Any:
+    """Return the tightest of the bounds on one side; None if there is none."""
+    found = [limit for mark in marks for limit in limits(mark, included, excluded)]
+    tightest = max if included == "ge" else min
+    return tightest(found, default=None)
+
+
+def _multiples(low: Any, steps: Sequence[Any]) -> list[Any]:
+    """Return the first few numbers that are multiples of every step and no smaller than a bound."""
+    if not steps:
+        return []
+    step = math.lcm(*steps) if all(isinstance(each, int) for each in steps) else max(steps)
+    first = 1 if low is None else math.ceil(low / step)
+    return [step * (first + number) for number in range(3)]
+
+
+def _strange(kind: type, low: Any, high: Any) -> list[Any]:
+    """Return what a file loses easily; for a float with bounds, also what is as near to them as a float can be."""
+    if kind is int:
+        return list(_EXOTIC_INTS)
+    above = [] if low is None else [math.nextafter(low, math.inf)]
+    below = [] if high is None else [math.nextafter(high, -math.inf)]
+    return [*above, *below, *_EXOTIC_FLOATS]
 
 
 def complexes(default: Any) -> list[complex]:
@@ -58,6 +90,13 @@ def anything(default: Any, *, exotic: bool = False) -> list[Any]:
     """Return values for a field that takes whatever JSON can carry."""
     usual = [None, 1] if default is MISSING else [default]
     return [*usual, *(_EXOTIC_ANYTHING if exotic else ())]
+
+
+def lengths(default: Any) -> list[Any]:
+    """Return a list, tuple or dict as it is, and without what comes after its first; anything else as it is."""
+    if isinstance(default, dict):
+        return [dict(list(default.items())[:1]), default]
+    return [default[:1], default] if isinstance(default, (list, tuple)) else [default]
 
 
 def keys(annotation: Any, default: Any, *, exotic: bool = False) -> list[Any]:

@@ -3,22 +3,25 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from nameplate_auto import CONFIG_MAPPING, AutoClass
 from nameplate_config import PreTrainedConfig, fields
 from nameplate_conformance.architecture import Architecture, auto_classes
+from nameplate_conformance.coverage import rows
+from nameplate_conformance.domains import Kwargs
 from nameplate_conformance.law import inapplicable
 from nameplate_conformance.poison import poison
-from nameplate_conformance.strategies import Kwargs, config_kwargs, unchecked_kwargs
+from nameplate_conformance.strategies import unchecked_kwargs
 from nameplate_model import PreTrainedModel
 
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - the folder is made by tempfile
@@ -122,30 +125,26 @@ class Case:
 
 
 def simplest_kwargs(architecture: Architecture) -> Kwargs:
-    """Return the simplest arguments that the architecture's strategy can draw."""
-    quiet = _quiet(200, Phase.generate, Phase.shrink)
-    return cast("Kwargs", find(config_kwargs(architecture), lambda _: True, settings=quiet))
+    """Return the simplest arguments that the config class accepts; none if there are no such arguments."""
+    return next(iter(rows(architecture)), {})
 
 
 def drawn_kwargs(architecture: Architecture, number: int) -> list[Kwargs]:
     """Return arguments that the annotations describe, the same ones each time; the config may refuse some."""
     drawn: list[Kwargs] = []
 
-    @_quiet(number, Phase.generate)
-    @given(unchecked_kwargs(architecture))
-    def collect(kwargs: Kwargs) -> None:
-        drawn.append(kwargs)
-
-    collect()
-    return drawn
-
-
-def _quiet(number: int, *phases: Phase) -> settings:
-    return settings(
+    @settings(
         database=None,
         deadline=None,
         max_examples=number,
         derandomize=True,
-        phases=phases,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+    @given(unchecked_kwargs(architecture))
+    def collect(kwargs: Kwargs) -> None:
+        drawn.append(kwargs)
+
+    with suppress(Unsatisfiable):  # a field that has no value at all
+        collect()
+    return drawn

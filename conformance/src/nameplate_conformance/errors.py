@@ -6,7 +6,13 @@ AssertionError
 └─ LawBrokenError                           a law does not hold; becomes the message of a result
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from nameplate_config import NameplateError
+
+if TYPE_CHECKING:
+    from nameplate_conformance.apart import Apart
 
 
 class ConformanceError(NameplateError, RuntimeError):
@@ -14,7 +20,15 @@ class ConformanceError(NameplateError, RuntimeError):
 
 
 class LawBrokenError(AssertionError):
-    """A law does not hold for the example at hand. Raised by laws, caught by the runner."""
+    """A law does not hold for the example at hand. Raised by laws, caught by the runner.
+
+    Attributes:
+        apart: A few tensors that should be equal and are not, for a report to draw.
+    """
+
+    def __init__(self, message: str, apart: "Sequence[Apart]" = ()) -> None:
+        super().__init__(message)
+        self.apart = tuple(apart)
 
 
 class NotApplicableError(Exception):

@@ -22,6 +22,9 @@ os.environ["NAMEPLATE_PLUGINS"] = ""
 """
 """Lines after which a process believes no installed package that announces something."""
 
+_PATIENCE = 300
+"""Seconds that a process may take; importing torch alone can take twenty of them."""
+
 _PRELUDE = """
 import json, sys
 def said(ask):
@@ -41,12 +44,15 @@ def ask(code: str, *paths: Path) -> Any:
         *paths: Folders from which it imports before all others.
 
     Raises:
-        LawBrokenError: If the lines raise something.
+        LawBrokenError: If the lines raise something, or do not end.
     """
     path = [*map(str, paths), *sys.path]
     lines = [_PRELUDE, f"sys.path[:] = {path!r}", code, "print(json.dumps(answer))"]
     command = [sys.executable, "-c", "\n".join(lines)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own lines
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)  # noqa: S603 - our own lines
+    except subprocess.TimeoutExpired:
+        broken(f"a fresh process does not end within {_PATIENCE} seconds")
     if done.returncode:
         broken(f"a fresh process fails: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -34,6 +34,7 @@ def isolated() -> Iterator[None]:
         # that imports the whole compiler, which takes seconds.
         torch.set_deterministic_debug_mode("warn")
         torch.set_num_threads(_THREADS)
+        _compute_exactly()
         yield
 
 
@@ -45,6 +46,8 @@ def process_state() -> dict[str, Any]:
         "the grad mode": torch.is_grad_enabled(),
         "the number of threads": torch.get_num_threads(),
         "deterministic algorithms": torch.get_deterministic_debug_mode(),
+        "the choice of kernels": torch.backends.cudnn.benchmark,
+        "the precision of products": (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32),
         "the working directory": os.getcwd(),  # noqa: PTH109 - as text, to compare
         "the environment": dict(os.environ),
         "sys.path": list(sys.path),
@@ -61,11 +64,19 @@ def restore(before: dict[str, Any]) -> None:
     torch.set_grad_enabled(before["the grad mode"])
     torch.set_num_threads(before["the number of threads"])
     torch.set_deterministic_debug_mode(before["deterministic algorithms"])
+    torch.backends.cudnn.benchmark = before["the choice of kernels"]
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before["the precision of products"]
     os.chdir(before["the working directory"])
     os.environ.clear()
     os.environ.update(before["the environment"])
     sys.path[:] = before["sys.path"]
     warnings.filters[:] = before["the warning filters"]  # type: ignore[index]
+
+
+def _compute_exactly() -> None:
+    """Let CUDA take neither the quickest kernel of the moment nor products of fewer bits than the dtype has."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def _cuda_devices() -> list[int]:

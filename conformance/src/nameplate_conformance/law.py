@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NoReturn
+from functools import lru_cache
+from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack
 
 from nameplate_conformance.errors import LawBrokenError, NotApplicableError
 
@@ -33,6 +34,14 @@ class Scope(Enum):
 
     ONCE = "once"
     EXAMPLES = "examples"
+
+
+class Cost(Enum):
+    """What one example of a law takes, by which profiles decide how many it gets."""
+
+    CHEAP = "cheap"
+    COMPILE = "compile"
+    PROCESS = "process"
 
 
 @dataclass(slots=True)
@@ -67,6 +76,8 @@ class Law:
         scope: Whether it is checked for drawn examples, or once.
         per_device: Whether it is checked on each device.
         strength: How binding it is.
+        tentative: Whether it is only reported, until the next specification makes it binding.
+        cost: What one example takes.
         since: The version of the specification that introduced it.
     """
 
@@ -79,28 +90,33 @@ class Law:
     scope: Scope = Scope.EXAMPLES
     per_device: bool = False
     strength: Strength = Strength.MUST
+    tentative: bool = False
+    cost: Cost = Cost.CHEAP
     since: str = SPEC
 
 
 _laws: dict[str, Law] = {}
 
 
+class _Options(TypedDict, total=False):
+    """What may be said of a law beside its id, title, level and needs: attributes of `Law`."""
+
+    scope: Scope
+    per_device: bool
+    strength: Strength
+    tentative: bool
+    cost: Cost
+
+
 def law(
-    law_id: str,
-    title: str,
-    *,
-    level: int,
-    needs: Sequence[str] = (),
-    scope: Scope = Scope.EXAMPLES,
-    per_device: bool = False,
-    strength: Strength = Strength.MUST,
+    law_id: str, title: str, *, level: int, needs: Sequence[str] = (), **options: Unpack[_Options]
 ) -> Callable[[Check], Check]:
     """Make a check into a law; its docstring is the law's text."""
 
     def define(check: Check) -> Check:
         assert law_id not in _laws, f"{law_id} is defined twice"
         text = " ".join((check.__doc__ or "").split())
-        _laws[law_id] = Law(law_id, level, title, text, check, tuple(needs), scope, per_device, strength)
+        _laws[law_id] = Law(law_id, level, title, text, check, tuple(needs), **options)
         return check
 
     return define
@@ -110,7 +126,12 @@ def all_laws() -> dict[str, Law]:
     """Return every law by id, sorted by level and id; each comes after all that it needs."""
     from nameplate_conformance import laws  # noqa: F401, PLC0415 - defines them, and imports this module
 
-    ordered = sorted(_laws.values(), key=lambda each: (each.level, each.id))
+    return dict(_placed(tuple(_laws.values())))
+
+
+@lru_cache(maxsize=8)
+def _placed(laws: tuple[Law, ...]) -> dict[str, Law]:
+    ordered = sorted(laws, key=lambda each: (each.level, each.id))
     placed: dict[str, Law] = {}
     while ordered:
         ready = next(each for each in ordered if all(need in placed for need in each.needs))

@@ -1,35 +1,46 @@
-"""The pytest plugin: options, and one test for each law, architecture and device.
+"""The pytest plugin: its options, which tests are conformance tests, and who listens to their results.
 
 Loaded into every pytest run of an environment that has this package, so it imports nothing but the standard library
-until a conformance test is collected.
+until a conformance test is collected: what it does then is in `items`.
 """
 
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+
+TYPE_CHECKING = False  # not that of typing, whose import takes longer than everything here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import pytest
 
-FIXTURE = "conformance_cell"
+ARCHITECTURES = "nameplate_architectures"
+"""The attribute by which a function says that it stands for conformance tests, and of what."""
 
 
-def pytest_addoption(parser: "pytest.Parser") -> None:
+def pytest_addoption(parser: "pytest.Parser", pluginmanager: "pytest.PytestPluginManager") -> None:
     """Add the options."""
-    group = parser.getgroup("conformance", "nameplate conformance")
-    group.addoption(
-        "--arch",
-        action="append",
-        default=[],
-        help="judge the architecture registered under this model_type; may be repeated (default: all)",
-    )
-    group.addoption("--device", action="append", default=[], help="judge on this type of device; may be repeated")
-    group.addoption("--conformance-profile", default="dev", help="smoke, dev, ci or nightly (default: dev)")
+    from nameplate_conformance.options import ShortNames, add_options  # noqa: PLC0415 - imports pytest, there by now
+
+    add_options(parser)
+    pluginmanager.register(ShortNames())
 
 
-def pytest_generate_tests(metafunc: "pytest.Metafunc") -> None:
-    """Make a test of every cell for functions that ask for `conformance_cell`."""
-    if FIXTURE not in metafunc.fixturenames:
-        return
-    from nameplate_conformance.testing import chosen_cells  # noqa: PLC0415 - heavy
+def pytest_configure(config: "pytest.Config") -> None:
+    """Take over the options of the run that `--lf` repeats, and listen to results."""
+    from nameplate_conformance.options import remember  # noqa: PLC0415 - as above
+    from nameplate_conformance.recorder import Recorder, Sharing, check_names  # noqa: PLC0415
 
-    chosen: list[Any] = chosen_cells(metafunc.config, getattr(metafunc.function, "architectures", ()))
-    metafunc.parametrize(FIXTURE, chosen, ids=str)
+    check_names(config)
+    remember(config)
+    config.pluginmanager.register(Recorder(config))
+    if config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Sharing(config))
+
+
+def pytest_pycollect_makeitem(collector: "Any", name: str, obj: object) -> "Any":
+    """Collect a test of every law, architecture and device for what `conformance_tests` returned."""
+    if not isinstance(obj, FunctionType) or ARCHITECTURES not in vars(obj) or not collector.funcnamefilter(name):
+        return None
+    from nameplate_conformance.items import collected  # noqa: PLC0415 - heavy
+
+    return collected(collector, name, obj)

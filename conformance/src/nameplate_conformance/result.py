@@ -3,10 +3,14 @@
 Only the records and what follows from them; drawing them is the business of the package `report`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nameplate_conformance.apart import Apart
 
 
 class Status(Enum):
@@ -43,7 +47,10 @@ class Result:
         message: Why the verdict is not `PASS`; empty otherwise.
         kwargs: The smallest arguments of a config that break the law.
         head: The Auto class whose model breaks the law.
+        seed: Decides the weights of the model that breaks the law.
         blocked_by: The laws that failed before this one could mean anything.
+        tentative: Whether the law is only reported, so that its verdict fails no run.
+        apart: A few tensors that should be equal and are not.
     """
 
     law: str
@@ -56,7 +63,21 @@ class Result:
     message: str = ""
     kwargs: Mapping[str, Any] | None = None
     head: str = ""
+    seed: int = 0
     blocked_by: tuple[str, ...] = ()
+    tentative: bool = False
+    apart: "tuple[Apart, ...]" = ()
+
+    @property
+    def id(self) -> str:
+        """Six hexadecimal digits that stand for the counterexample, the same ones on every machine."""
+        parts = (self.law, self.architecture, self.device, self.counterexample, str(self.seed))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:6]
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the verdict makes the run fail by itself, not because of another law."""
+        return self.status.is_bad and self.status is not Status.BLOCKED and not self.tentative
 
     @property
     def counterexample(self) -> str:
@@ -75,26 +96,46 @@ class Report:
         profile: The name of the profile.
         versions: The versions of the packages that took part.
         results: One for each law, architecture and device.
+        seed: What decided which examples were drawn; None stands for the usual ones.
+        started: When the run began, as an ISO 8601 time.
     """
 
     spec: str
     profile: str
     versions: Mapping[str, str]
     results: Sequence[Result]
+    seed: int | None = None
+    started: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether nothing is bad. What was not run neither passes nor fails; it is printed beside."""
-        return bool(self.results) and not any(result.status.is_bad for result in self.results)
+        return bool(self.results) and not any(each.status.is_bad for each in self.results if not each.tentative)
+
+    @property
+    def level(self) -> int:
+        """The highest level up to which every binding law was judged and holds; -1 if there is none.
+
+        An admitted failure is none the less a failure here, and a device that is absent says nothing.
+        """
+        return min((self.level_of(architecture) for architecture in self.architectures()), default=-1)
+
+    def level_of(self, architecture: str) -> int:
+        """Return the level that one architecture reaches."""
+        from nameplate_conformance.law import LEVELS, SPEC, Strength, all_laws  # noqa: PLC0415 - it imports results
+
+        found: dict[str, set[Status]] = {}
+        for result in self.of(architecture):
+            found.setdefault(result.law, set()).add(result.status)
+        binding = [law for law in all_laws().values() if law.strength is Strength.MUST and not law.tentative]
+        holds = {law.id: _holds(found.get(law.id, set())) for law in binding if law.since <= (self.spec or SPEC)}
+        open_levels = {law.level for law in binding if not holds.get(law.id, True)}
+        return min(open_levels, default=len(LEVELS)) - 1
 
     def roots(self, architecture: str | None = None) -> frozenset[str]:
         """Return the ids of the laws that failed by themselves, not because of another."""
         return frozenset(
-            result.law
-            for result in self.results
-            if result.status.is_bad
-            and result.status is not Status.BLOCKED
-            and architecture in {None, result.architecture}
+            result.law for result in self.results if result.is_root and architecture in {None, result.architecture}
         )
 
     def architectures(self) -> list[str]:
@@ -112,3 +153,9 @@ class Report:
     def count(self, status: Status, *, device: str | None = None) -> int:
         """Return how many results have a verdict."""
         return sum(result.status is status and device in {None, result.device} for result in self.results)
+
+
+def _holds(verdicts: set[Status]) -> bool:
+    """Whether verdicts on one law, one for each device, say that it holds: absence alone does not."""
+    said = verdicts - {Status.NOT_RUN}
+    return bool(said) and said <= {Status.PASS, Status.NOT_APPLICABLE}

@@ -7,31 +7,29 @@ root cause stands. Works without pytest; the command line and the pytest plugin 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hypothesis
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 
+from nameplate_config.wording import did_you_mean, listed, sentences
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.case import Case, simplest_kwargs
-from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
-from nameplate_conformance.isolation import isolated
-from nameplate_conformance.law import LEVELS, SPEC, Evidence, Law, Scope, all_laws
+from nameplate_conformance.errors import ConformanceError
+from nameplate_conformance.law import SPEC, Law, all_laws
+from nameplate_conformance.profiles import PROFILES, TOP, Profile
 from nameplate_conformance.result import Report, Result, Status
-from nameplate_conformance.strategies import Kwargs, config_kwargs
+from nameplate_conformance.trial import Trial
+
+if TYPE_CHECKING:
+    from nameplate_conformance.store import Store
 
 HOST = "cpu"
-NO_HEAD = ""
-CONFIG_LEVEL = LEVELS.index("config")
-
-PROFILES = {"smoke": 4, "dev": 15, "ci": 30, "nightly": 300}
-"""How many examples each law is judged on, by the name of the profile."""
 
 _PACKAGES = ("nameplate-config", "nameplate-model", "nameplate-auto", "nameplate-conformance", "torch", "hypothesis")
+
+Key = tuple[str, str, str]
+"""An architecture's label, a law's id and a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,19 @@ class Cell:
     law: Law
     device: str
 
+    @property
+    def key(self) -> Key:
+        """What tells the cell from every other one of a run."""
+        return self.architecture.label, self.law.id, self.device
+
+    def result(self, status: Status, **details: Any) -> Result:
+        """Return a result of this cell."""
+        label, law_id, device = self.key
+        tentative = self.law.tentative
+        return Result(law=law_id, architecture=label, device=device, status=status, tentative=tentative, **details)
+
     def __str__(self) -> str:
-        return f"{self.architecture.label}-{self.law.id}-{self.device}"
+        return "-".join(self.key)
 
 
 @dataclass
@@ -51,130 +60,91 @@ class Runner:
     """Judges cells, each at most once, and what a cell needs before it.
 
     Attributes:
-        profile: The name of the profile, which decides how many examples are drawn.
+        profile: The name of the profile, which decides how closely to look.
         seed: Decides which examples are drawn; None draws the same ones every time.
         closer: Other profiles for some laws, by id: which to look at more closely, or less.
+        store: Where failures are kept to be replayed; None keeps none.
+        results: What was found so far.
     """
 
     profile: str = "dev"
     seed: int | None = None
     closer: Mapping[str, str] = field(default_factory=dict)
-    _results: dict[tuple[int, str, str], Result] = field(default_factory=dict, repr=False)
+    store: "Store | None" = None
+    results: dict[Key, Result] = field(default_factory=dict, repr=False)
+    _named: dict[str, Architecture] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a profile that does not exist.
+
+        Raises:
+            ConformanceError: If one does not.
+        """
+        for name in (self.profile, *self.closer.values()):
+            if name not in PROFILES:
+                message = sentences(
+                    f"there is no profile {name!r}.", did_you_mean(name, PROFILES) or f"There are {listed(PROFILES)}."
+                )
+                raise ConformanceError(message)
+
+    @property
+    def level(self) -> int:
+        """The highest level that is judged if nobody asks for laws or levels."""
+        return PROFILES[self.profile].level
 
     def judge(self, cell: Cell) -> Result:
-        """Return the result of a cell, judging it and what it needs if that has not been done."""
-        key = (id(cell.architecture), cell.law.id, cell.device)
-        if key not in self._results:
-            self._results[key] = self._judge(cell)
-        return self._results[key]
+        """Return the result of a cell, judging it and what it needs if that has not been done.
 
-    def _judge(self, cell: Cell) -> Result:
-        if cell.device not in present_devices():
-            return _result(cell, Status.NOT_RUN, message=f"there is no {cell.device} device on this machine")
-        culprits = self._culprits(cell)
-        if culprits:
-            return _result(cell, Status.BLOCKED, message=f"blocked by {', '.join(culprits)}", blocked_by=culprits)
-        started = time.perf_counter()
-        result = _admitted(cell, self._try(cell))
-        return _timed(result, time.perf_counter() - started)
-
-    def _culprits(self, cell: Cell) -> tuple[str, ...]:
-        """Return the laws at the root of why this one cannot be judged."""
-        found: dict[str, None] = {}
-        for need in cell.law.needs:
-            needed = all_laws()[need]
-            device = cell.device if needed.per_device else HOST
-            result = self.judge(Cell(cell.architecture, needed, device))
-            if result.status not in {Status.PASS, Status.KNOWN, Status.NOT_APPLICABLE}:
-                found.update(dict.fromkeys(result.blocked_by or (need,)))
-        return tuple(found)
-
-    def _try(self, cell: Cell) -> Result:
-        trial = _Trial(cell)
-        try:
-            self._run(trial)
-        except LawBrokenError as error:
-            return trial.failed(str(error))
-        except (ConformanceError, Flaky, Unsatisfiable, HypothesisException) as error:
-            return trial.failed(f"{type(error).__name__}: {error}", Status.ERROR)
-        except Exception as error:  # noqa: BLE001 - whatever an architecture raises is its verdict, not our crash
-            return trial.failed(f"raised {type(error).__name__}: {error}")
-        if trial.inapplicable and not trial.evidence.counts:
-            return _result(cell, Status.NOT_APPLICABLE, examples=trial.examples, message=trial.inapplicable)
-        status = Status.PASS if trial.evidence.counts else Status.VACUOUS
-        message = "" if trial.evidence.counts else "nothing was compared, so nothing was shown"
-        return _result(cell, status, evidence=dict(trial.evidence.counts), examples=trial.examples, message=message)
-
-    def _run(self, trial: "_Trial") -> None:
-        architecture, law = trial.cell.architecture, trial.cell.law
-        heads = list(architecture.models) or [NO_HEAD]
-        if law.scope is Scope.ONCE:
-            for head in heads:
-                trial.example(head, simplest_kwargs(architecture), 0)
-            return
-        examples = PROFILES[self.closer.get(law.id, self.profile)]
-        drawn = config_kwargs(architecture, exotic=law.level == CONFIG_LEVEL)
-        self._search(trial.example, st.tuples(st.sampled_from(heads), drawn, st.integers(0, 3)), examples)
-
-    def _search(
-        self, example: Callable[[str, Kwargs, int], None], drawn: st.SearchStrategy[tuple[str, Kwargs, int]], most: int
-    ) -> None:
-        @settings(
-            max_examples=most,
-            database=None,
-            deadline=None,
-            derandomize=self.seed is None,
-            phases=[Phase.generate, Phase.shrink],
-            report_multiple_bugs=False,
-            print_blob=False,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(drawn)
-        def search(case: tuple[str, Kwargs, int]) -> None:
-            example(*case)
-
-        (search if self.seed is None else hypothesis.seed(self.seed)(search))()
-
-
-@dataclass
-class _Trial:
-    """One law being tried on examples: collects the evidence and remembers the last example."""
-
-    cell: Cell
-    evidence: Evidence = field(default_factory=Evidence)
-    examples: int = 0
-    last: tuple[str, Kwargs] | None = None
-    inapplicable: str = ""
-
-    def example(self, head: str, kwargs: Kwargs, seed: int) -> None:
-        """Judge one example in a process that is put back as it was.
-
-        A law that does not apply to one config may apply to the next, and is inapplicable if it applied to none.
+        Raises:
+            ConformanceError: If another architecture has been judged under the same name.
         """
-        self.examples += 1
-        self.last = (head, kwargs)
-        case = Case(self.cell.architecture, head, kwargs, torch.device(self.cell.device), seed)
-        with isolated():
-            try:
-                self.cell.law.check(case, self.evidence)
-            except NotApplicableError as error:
-                self.inapplicable = str(error)
+        label = cell.architecture.label
+        if self._named.setdefault(label, cell.architecture) != cell.architecture:
+            message = f"two architectures are called {label!r}: give one another name, `Architecture(name=…)`."
+            raise ConformanceError(message)
+        if cell.key not in self.results:
+            for need in needs_of(cell):
+                self.judge(need)
+            self.results[cell.key] = settled(cell, self.results) or self.attempt(cell)
+        return self.results[cell.key]
 
-    def failed(self, message: str, status: Status = Status.FAIL) -> Result:
-        """Return the result for the last example, which hypothesis has made the smallest."""
-        head, kwargs = self.last or ("", None)
-        counts = dict(self.evidence.counts)
-        return _result(
-            self.cell, status, evidence=counts, examples=self.examples, message=message, kwargs=kwargs, head=head
-        )
+    def attempt(self, cell: Cell) -> Result:
+        """Judge one cell, whatever became of what it needs."""
+        database = None if self.store is None else self.store.database()
+        started = time.perf_counter()
+        found = Trial(cell, self._profile_of(cell), self.seed, database).result()
+        result = replace(_admitted(cell, found), seconds=time.perf_counter() - started)
+        if self.store is not None and result.status.is_bad:
+            self.store.keep(result, cell.architecture)
+        return result
+
+    def _profile_of(self, cell: Cell) -> Profile:
+        return PROFILES[self.closer.get(cell.law.id, self.profile)]
 
 
-def _result(cell: Cell, status: Status, **details: Any) -> Result:
-    return Result(law=cell.law.id, architecture=cell.architecture.label, device=cell.device, status=status, **details)
+def needs_of(cell: Cell) -> list[Cell]:
+    """Return the cells without which a failure of this one would mean nothing."""
+    needed = [all_laws()[need] for need in cell.law.needs]
+    return [Cell(cell.architecture, law, cell.device if law.per_device else HOST) for law in needed]
 
 
-def _timed(result: Result, seconds: float) -> Result:
-    return replace(result, seconds=seconds)
+def settled(cell: Cell, results: Mapping[Key, Result]) -> Result | None:
+    """Return the verdict on a cell that need not be judged; None if it must be.
+
+    Args:
+        cell: What would be judged.
+        results: Those of everything that the cell needs, at least.
+    """
+    if cell.device not in present_devices():
+        return cell.result(Status.NOT_RUN, message=f"there is no {cell.device} device on this machine")
+    culprits: dict[str, None] = {}
+    for need in needs_of(cell):
+        result = results[need.key]
+        if result.status not in {Status.PASS, Status.KNOWN, Status.NOT_APPLICABLE} and not result.tentative:
+            culprits.update(dict.fromkeys(result.blocked_by or (need.law.id,)))
+    if not culprits:
+        return None
+    return cell.result(Status.BLOCKED, message=f"blocked by {', '.join(culprits)}", blocked_by=tuple(culprits))
 
 
 def _admitted(cell: Cell, result: Result) -> Result:
@@ -183,23 +153,30 @@ def _admitted(cell: Cell, result: Result) -> Result:
     if known is None:
         return result
     if result.status is Status.FAIL:
-        return _result(cell, Status.KNOWN, evidence=result.evidence, message=f"{known.reason} ({known.issue})")
-    return _result(cell, Status.STALE, message=f"it is admitted to fail ({known.issue}) but does not: remove that")
+        return cell.result(Status.KNOWN, evidence=result.evidence, message=f"{known.reason} ({known.issue})")
+    return cell.result(Status.STALE, message=f"it is admitted to fail ({known.issue}) but does not: remove that")
 
 
-def cells(architectures: Iterable[Architecture], devices: Sequence[str], laws: Iterable[str] = ()) -> list[Cell]:
+def cells(
+    architectures: Iterable[Architecture],
+    devices: Sequence[str],
+    laws: Iterable[str] = (),
+    *,
+    level: int = TOP,
+) -> list[Cell]:
     """Return everything to judge: laws about devices on each of them, the others on the host.
 
     Args:
         architectures: What is judged.
         devices: Types of devices, such as ``"cpu"`` and ``"cuda"``; absent ones give results that say so.
-        laws: Ids; every law if there are none.
+        laws: Ids; every law up to *level* if there are none.
+        level: The highest level, if no law is named.
 
     Raises:
         ConformanceError: If a law does not exist.
     """
     every = all_laws()
-    wanted = list(laws) or list(every)
+    wanted = list(laws) or [law.id for law in every.values() if law.level <= level]
     for law_id in wanted:
         if law_id not in every:
             message = f"there is no law {law_id!r}; `nameplate-conformance list` shows them."
@@ -218,29 +195,56 @@ def check(
     profile: str = "dev",
     seed: int | None = None,
     laws: Iterable[str] = (),
-    closer: Mapping[str, str] | None = None,
+    level: int | None = None,
+    store: "Store | None" = None,
     progress: Callable[[Cell], None] = lambda _: None,
 ) -> Report:
-    """Judge architectures and return everything that was found.
+    """Judge architectures in this process and return everything that was found.
 
     Args:
-        architectures: What is judged.
+        *architectures: What is judged.
         devices: Types of devices.
         profile: A key of `PROFILES`.
         seed: Decides which examples are drawn; None draws the same ones every time.
-        laws: Ids; every law if there are none.
-        closer: Other profiles for some laws, by id.
+        laws: Ids; every law up to *level* if there are none.
+        level: The highest level that is judged; that of the profile if not given.
+        store: Where failures are kept to be replayed; nothing is written without one.
         progress: Called with each cell before it is judged.
 
     Raises:
-        ConformanceError: If a law does not exist.
+        ConformanceError: If a law or a profile does not exist, or two architectures have one name.
     """
-    runner = Runner(profile=profile, seed=seed, closer=closer or {})
+    runner = Runner(profile=profile, seed=seed, store=store)
+    return judged(runner, cells(architectures, devices, laws, level=runner.level if level is None else level), progress)
+
+
+def judged(runner: Runner, wanted: Iterable[Cell], progress: Callable[[Cell], None] = lambda _: None) -> Report:
+    """Judge cells one after another and return everything that was found.
+
+    Args:
+        runner: How they are judged.
+        wanted: What is judged.
+        progress: Called with each cell before it is judged.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     results: list[Result] = []
-    for cell in cells(architectures, devices, laws):
+    for cell in wanted:
         progress(cell)
         results.append(runner.judge(cell))
-    return Report(spec=SPEC, profile=profile, versions={name: version(name) for name in _PACKAGES}, results=results)
+    return report_of(results, profile=runner.profile, seed=runner.seed, started=started)
+
+
+def report_of(results: Sequence[Result], *, profile: str, seed: int | None, started: str) -> Report:
+    """Return the report of a run of this suite, with the versions that took part.
+
+    Args:
+        results: What was found.
+        profile: How closely was looked.
+        seed: What decided which examples were drawn.
+        started: When the run began, as an ISO 8601 time.
+    """
+    versions = {name: version(name) for name in _PACKAGES}
+    return Report(spec=SPEC, profile=profile, versions=versions, results=results, seed=seed, started=started)
 
 
 def present_devices() -> list[str]:

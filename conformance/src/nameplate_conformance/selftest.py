@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nameplate_conformance.law import all_laws
-from nameplate_conformance.runner import check
+from nameplate_conformance.runner import HOST, Runner, cells, check, judged
 from nameplate_conformance.zoo import MUTANTS, Mutant, reference
 
 
@@ -34,7 +34,7 @@ def judge_reference(profile: str = "dev") -> Verdict:
     return Verdict(None, report.roots(), tuple(result.message for result in report.results if result.message))
 
 
-def judge_mutant(mutant: Mutant, profile: str = "dev", others: str = "smoke") -> Verdict:
+def judge_mutant(mutant: Mutant, profile: str = "dev", others: str = "glance") -> Verdict:
     """Judge one mutant by every law.
 
     Args:
@@ -43,7 +43,8 @@ def judge_mutant(mutant: Mutant, profile: str = "dev", others: str = "smoke") ->
         others: How closely the others look, which should find nothing; most of the time goes there.
     """
     with mutant.sabotage():
-        report = check(mutant.breed(), profile=others, closer={mutant.breaks: profile})
+        runner = Runner(profile=others, closer={mutant.breaks: profile})
+        report = judged(runner, cells([mutant.breed()], [HOST]))
     roots = report.roots()
     return Verdict(mutant, roots, tuple(f"{r.law}: {r.message}" for r in report.results if r.law in roots))
 

@@ -1,56 +1,38 @@
-"""Conformance as pytest tests: the three lines of a third party, and what the plugin runs.
+"""Conformance as pytest tests: the three lines of a third party. What pytest makes of them is in `items`."""
 
-Imported only when a conformance test is collected.
-"""
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from collections.abc import Callable, Sequence
+from nameplate_conformance.plugin import ARCHITECTURES
 
-import pytest
-
-from nameplate_auto import CONFIG_MAPPING
-from nameplate_conformance.architecture import Architecture, registered
-from nameplate_conformance.result import Result, Status
-from nameplate_conformance.runner import Cell, Runner, cells, known_devices
-
-_runners = pytest.StashKey[Runner]()
+if TYPE_CHECKING:
+    from nameplate_conformance.architecture import Architecture
 
 
-def conformance_tests(*architectures: Architecture) -> Callable[..., None]:
-    """Return a test function that judges architectures, one test for each law and device.
+def conformance_tests(*architectures: "Architecture") -> Callable[[], None]:
+    """Return a test function that stands for one test of each architecture, law and device.
+
+    Args:
+        *architectures: What is judged; what ``--arch`` names, or all that are registered, if there are none.
+
+    Returns:
+        A function to be given a name that pytest collects. Called by somebody who knows nothing of this package's
+        plugin, it judges everything and fails if something does not conform.
 
     Example:
+        >>> from nameplate_conformance import Architecture
         >>> ARCHITECTURE = Architecture(config="my_package:MyConfig", models={"AutoModel": "my_package:MyModel"})
         >>> test_conformance = conformance_tests(ARCHITECTURE)
     """
 
-    def test_conformance(conformance_cell: Cell, request: pytest.FixtureRequest) -> None:
-        judge(conformance_cell, request.config)
+    def test_conformance() -> None:
+        from nameplate_conformance.architecture import registered  # noqa: PLC0415 - torch takes seconds
+        from nameplate_conformance.references import names  # noqa: PLC0415
+        from nameplate_conformance.runner import check  # noqa: PLC0415
 
-    test_conformance.architectures = architectures  # type: ignore[attr-defined]  # read by the plugin
+        report = check(*(architectures or map(registered, names())))
+        bad = [f"{each.law} of {each.architecture}: {each.message}" for each in report.results if each.is_root]
+        assert report.passed, "\n".join(bad)
+
+    setattr(test_conformance, ARCHITECTURES, architectures)
     return test_conformance
-
-
-def chosen_cells(config: pytest.Config, architectures: Sequence[Architecture]) -> list[Cell]:
-    """Return what a run asks for: the given architectures, else those named by ``--arch``, else all registered."""
-    names = [name for value in config.getoption("--arch") for name in value.split(",")]
-    devices = [name for value in config.getoption("--device") for name in value.split(",")]
-    chosen = list(architectures) or [registered(name) for name in names or CONFIG_MAPPING.names()]
-    return cells(chosen, devices or known_devices())
-
-
-def judge(cell: Cell, config: pytest.Config) -> None:
-    """Judge a cell and turn the result into an outcome of pytest."""
-    if _runners not in config.stash:
-        config.stash[_runners] = Runner(profile=config.getoption("--conformance-profile"))
-    result = config.stash[_runners].judge(cell)
-    if result.status in {Status.NOT_RUN, Status.NOT_APPLICABLE}:
-        pytest.skip(f"{result.status.value}: {result.message}")
-    if result.status.is_bad:
-        pytest.fail(_explained(result, cell), pytrace=False)
-
-
-def _explained(result: Result, cell: Cell) -> str:
-    lines = [f"{result.law} {cell.law.title}: {result.status.value}", result.message, cell.law.text]
-    if result.counterexample and result.status is not Status.BLOCKED:
-        lines.insert(2, f"smallest: {result.counterexample}")
-    return "\n".join(lines)

@@ -86,7 +86,7 @@ def train_step(case: Case, model: PreTrainedModel, *, differentiable_inputs: boo
     return Step(loss.detach(), gradients, buffers, torch.get_rng_state())
 
 
-def descend(case: Case, model: PreTrainedModel) -> None:
+def descend(case: Case, model: PreTrainedModel, *, rate: float = _RATE) -> None:
     """Make one step of plain gradient descent."""
     parameters = trainable(model.train())
     model.zero_grad()
@@ -94,4 +94,4 @@ def descend(case: Case, model: PreTrainedModel) -> None:
     with torch.no_grad():
         for parameter in parameters.values():
             if parameter.grad is not None:
-                parameter.sub_(parameter.grad, alpha=_RATE)
+                parameter.sub_(parameter.grad, alpha=rate)

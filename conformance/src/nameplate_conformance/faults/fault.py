@@ -14,20 +14,21 @@ class Fault:
     Attributes:
         name: How reports call it.
         kind: ``kill`` (the process ends before the call), ``torn`` (half of what a write writes arrives, then the
-            process ends), ``short`` (half arrives, and the call says so) or ``error`` (the call fails).
+            process ends), ``short`` (half arrives, and the call says so), ``error`` (the call fails) or ``power`` (the
+            machine stops, and what was not flushed is on the disk or not).
         number: The `errno` of an error.
         lasting: Whether every later call fails as well.
     """
 
     name: str
-    kind: Literal["kill", "torn", "short", "error"]
+    kind: Literal["kill", "torn", "short", "error", "power"]
     number: int = 0
     lasting: bool = False
 
     @property
     def ends_it(self) -> bool:
         """Whether the process does not survive."""
-        return self.kind in {"kill", "torn"}
+        return self.kind in {"kill", "torn", "power"}
 
     @property
     def only_writes(self) -> bool:
@@ -46,8 +47,10 @@ ENOSPC = Fault("ENOSPC once", "error", errno.ENOSPC)
 EIO = Fault("EIO once", "error", errno.EIO)
 LASTING_ENOSPC = Fault("ENOSPC from there", "error", errno.ENOSPC, lasting=True)
 LASTING_EIO = Fault("EIO from there", "error", errno.EIO, lasting=True)
+EACCES = Fault("EACCES from there", "error", errno.EACCES, lasting=True)
+POWER_LOSS = Fault("power loss", "power")
 
-FAULTS = (KILL, TORN, SHORT, ENOSPC, EIO, LASTING_ENOSPC, LASTING_EIO)
+FAULTS = (KILL, TORN, SHORT, ENOSPC, EIO, LASTING_ENOSPC, LASTING_EIO, EACCES, POWER_LOSS)
 """All of them."""
 
 

@@ -1,14 +1,16 @@
 """The engine for places where ptrace may not be used: it sees the changes that go through Python's `os`, no others.
 
-The functions of `os` are replaced inside the process that is to suffer. What a library writes without them, and what
-the built-in `open` writes, stays unseen; a saver that writes through `os` alone is seen completely.
+The functions of `os` are replaced inside the process that is to suffer: in one of its own, `run_patched`, or for the
+length of a block in this one, `patched`. What a library writes without them, and what the built-in `open` writes, stays
+unseen; a saver that writes through `os` alone is seen completely.
 """
 
 import fcntl
 import itertools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +33,13 @@ _BY_PATH = {
 _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _LONGEST_PATH = 1024
 
+Watch = Callable[[Call], object]
+"""Is told of each change, once it is made."""
+
+
+def _blink(_: Call) -> None:
+    return
+
 
 def run_patched(
     work: Callable[[], str | None],
@@ -38,6 +47,8 @@ def run_patched(
     fault: Fault | None = None,
     at: int = 0,
     committed: Callable[[BaseException], bool] = lambda _: False,
+    *,
+    watch: Watch = _blink,
 ) -> tuple[Trace, Ending]:
     """Do what `run_traced` does, for changes that go through `os`.
 
@@ -47,9 +58,15 @@ def run_patched(
         fault: What befalls it, or None to look on.
         at: Counted from 0, over all its threads.
         committed: Whether an error that it raised says that it was done all the same.
+        watch: Is told of each change, in the new process.
     """
     reader, writer = os.pipe()
-    patcher = _Patcher(Path(os.path.realpath(folder)), fault, at, writer)
+    tell = os.write  # as it is before it is replaced
+
+    def say(*words: str) -> None:
+        tell(writer, ("\t".join(words) + "\n").encode())
+
+    patcher = _Patcher(folder, fault, at, say, watch)
     fork = Fork(work, committed=committed, first=patcher.patch)
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as pipe:  # to its end, so that the process never waits
@@ -61,22 +78,74 @@ def run_patched(
     return Trace(calls, failed, ended_by, "whatever does not go through os"), fork.ending(ended_by)
 
 
-class _Patcher:
-    """Replaces the functions of `os` in its own process."""
+@contextmanager
+def patched(folder: Path, fault: Fault | None = None, at: int = 0, *, watch: Watch = _blink) -> Iterator[list[str]]:
+    """Let an error befall a change that this very process makes in a folder, or look on; in all its threads.
 
-    def __init__(self, folder: Path, fault: Fault | None, at: int, writer: int) -> None:
-        self._folder = folder
+    Args:
+        folder: What is watched, with all below it.
+        fault: An error, or None to look on.
+        at: Which change fails, counted from 0.
+        watch: Is told of each change.
+
+    Yields:
+        The names of the calls that were made to fail, as they are.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     seen = []
+        ...     with patched(Path(folder), watch=seen.append):
+        ...         os.mkdir(os.path.join(folder, "a"))
+        >>> print(*seen)
+        mkdir(a)
+    """
+    assert fault is None or not fault.ends_it, f"{fault} would end this process"
+    failed: list[str] = []
+
+    def say(name: str, *call: str) -> None:
+        if not call:
+            failed.append(name)
+
+    patcher = _Patcher(folder, fault, at, say, watch)
+    patcher.patch()
+    try:
+        yield failed
+    finally:
+        patcher.restore()
+
+
+class _Patcher:
+    """Replaces the functions of `os` in its own process.
+
+    Args:
+        folder: What is watched.
+        fault: What befalls a change, or None.
+        at: Which change.
+        say: Hears the name, the size and the paths of each change before it is made, and the name of a failed one.
+        watch: Hears of each change when it is made.
+    """
+
+    def __init__(self, folder: Path, fault: Fault | None, at: int, say: Callable[..., None], watch: Watch) -> None:
+        self._folder = Path(os.path.realpath(folder))
         self._fault = fault
         self._at = at
-        self._writer = writer
         self._count = itertools.count()
-        self._tell = os.write  # as it is before it is replaced
+        self._say = say
+        self._watch = watch
+        self._originals: dict[str, Callable[..., Any]] = {}
 
     def patch(self) -> None:
-        """Replace them all, from here to the end of the process."""
+        """Replace them all."""
         for name in (*_BY_DESCRIPTOR, *_BY_PATH):
             if hasattr(os, name):
+                self._originals[name] = getattr(os, name)
                 setattr(os, name, self._mortal(name, getattr(os, name)))
+
+    def restore(self) -> None:
+        """Put back what was there."""
+        for name, function in self._originals.items():
+            setattr(os, name, function)
 
     def _mortal(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -86,13 +155,18 @@ class _Patcher:
             place = next(self._count)
             size = _size_of(arguments[_WRITES[name]]) if name in _WRITES else 0
             self._say(name, str(size), *paths)
-            if self._fault is None or place < self._at:
-                return function(*arguments, **keywords)
-            if place > self._at:
-                return self._later(self._fault, name, function, arguments, keywords)
-            return self._struck(self._fault, name, function, arguments, keywords)
+            answer = self._befallen(place, name, function, arguments, keywords)
+            self._watch(Call(name, tuple(paths), size))
+            return answer
 
         return call
+
+    def _befallen(self, place: int, name: str, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
+        if self._fault is None or place < self._at:
+            return function(*arguments, **keywords)
+        if place > self._at:
+            return self._later(self._fault, name, function, arguments, keywords)
+        return self._struck(self._fault, name, function, arguments, keywords)
 
     def _later(self, fault: Fault, name: str, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
         if fault.befalls_later(name):
@@ -115,9 +189,6 @@ class _Patcher:
     def _fail(self, name: str, fault: Fault) -> NoReturn:
         self._say(name)
         raise OSError(fault.number, os.strerror(fault.number))
-
-    def _say(self, *words: str) -> None:
-        self._tell(self._writer, ("\t".join(words) + "\n").encode())
 
     def _watched(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[str]:
         if name == "open" and not (keywords.get("flags") or arguments[1]) & _CHANGES:

@@ -10,13 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.faults import ptrace
-from nameplate_conformance.faults.fault import FAULTS, Call, Fault, Trace
+from nameplate_conformance.faults.fault import FAULTS, POWER_LOSS, Call, Fault, Trace
+from nameplate_conformance.faults.film import Film, Recorder, lay_out
 from nameplate_conformance.faults.forks import Assistant, Ending, require_one_thread
+from nameplate_conformance.faults.power_loss import Loss, losses
 from nameplate_conformance.faults.signatures import REMOVING
+
+T = TypeVar("T")
 
 Outcome = Literal["old", "new", "mix", "unloadable"]
 _CONFIRMING = frozenset({"fsync", "fdatasync"})
@@ -34,7 +38,7 @@ class Run:
 
     Attributes:
         fault: The name of the fault.
-        at: At which change, counted from 0.
+        at: At which change, counted from 0; of a power loss, how many changes had been made.
         call: The change.
         outcome: ``old`` or ``new`` if the folder holds exactly that state (``old`` if both are the same), ``mix`` if
             it holds another and nobody says so, ``unloadable`` if it cannot be read.
@@ -135,7 +139,8 @@ def sweep(
     """Let each fault befall a save at each of its changes, and judge what it left.
 
     Every run is a process of its own, forked from this one, and another one judges what they left. This process must
-    have one thread and must not have computed with several.
+    have one thread and must not have computed with several. For losses of power one save is filmed, and what they
+    may leave is laid out and judged.
 
     Args:
         prepare: Puts the old state into a folder, which is empty.
@@ -143,7 +148,8 @@ def sweep(
         judge: Returns a text that names the state in the folder, the same text for the same state; raises if there
             is none.
         faults: What befalls the save.
-        points: At how many changes, evenly spread and others for each fault; at all of them if None.
+        points: At how many changes, evenly spread and others for each fault; at all of them if None. Of losses of
+            power, how many of all that they may leave.
         committed: Whether an error that *save* raised says that the new state is there all the same.
         again: Whether, after each run, another save in peace must leave the new state and no file too many.
         engine: `run_traced` or `run_patched`; the first that this machine permits if None.
@@ -204,8 +210,11 @@ def best_engine() -> Engine:
 def _swept(stage: _Stage, faults: Sequence[Fault], points: int | None) -> Sweep:
     stage.reset()
     old = _look(stage)
-    trace, ending = stage.engine(stage.save, stage.folder)
+    spool = stage.start.with_name("film")
+    recorder = Recorder(stage.folder, spool) if POWER_LOSS in faults else None
+    trace, ending = stage.engine(stage.save, stage.folder, watch=recorder.note if recorder else _blink)
     _in_peace("save", ending)
+    film = recorder.film() if recorder else Film(())
     new = _look(stage)
     _in_peace("judge", new.ending)
     if not trace.calls:
@@ -214,12 +223,15 @@ def _swept(stage: _Stage, faults: Sequence[Fault], points: int | None) -> Sweep:
     runs: list[Run] = []
     for number, fault in enumerate(faults):
         phase = (number + 0.5) / len(faults)  # so that few points of many faults are many points
+        if fault.kind == "power":
+            runs += [_run_out(stage, fault, film, loss, old, new) for loss in _spread(losses(film), points, phase)]
+            continue
         places = [place for place, call in enumerate(trace.calls) if call.writes or not fault.only_writes]
         runs += [_run(stage, fault, at, old, new) for at in _spread(places, points, phase)]
     return Sweep(trace.calls, tuple(runs), tuple(sorted(new.files)), new.ending.sentence, blind=trace.blind)
 
 
-def _spread(places: list[int], points: int | None, phase: float) -> list[int]:
+def _spread(places: list[T], points: int | None, phase: float) -> list[T]:
     """Return so many of the places at equal distances; the first is a share of the distance from the beginning."""
     if points is None or points >= len(places):
         return places
@@ -238,6 +250,21 @@ def _run(stage: _Stage, fault: Fault, at: int, old: _State, new: _State) -> Run:
     return Run(fault.name, at, call, outcome, left.ending.sentence, ending.raised, tuple(problems))
 
 
+def _run_out(stage: _Stage, fault: Fault, film: Film, loss: Loss, old: _State, new: _State) -> Run:
+    """Lay out what a loss of power left, and judge it."""
+    stage.reset()
+    lay_out(stage.folder, loss.held)
+    left = _look(stage)
+    outcome = _outcome(left, old, new)
+    problems = [*_problems_of_state(outcome, left)]
+    if loss.finished and outcome == "old" and not old.same(new):
+        problems.append("the save had returned, and yet nothing of it is on the disk")
+    if stage.again:
+        problems += _problems_again(stage, new)
+    call = "its end" if loss.finished else str(film.calls[loss.at])
+    return Run(fault.name, loss.at, call, outcome, left.ending.sentence, "", tuple(problems))
+
+
 @dataclass(frozen=True, slots=True)
 class _States:
     left: _State
@@ -252,10 +279,7 @@ class _States:
 
 
 def _problems(fault: Fault, trace: Trace, ending: Ending, outcome: Outcome, states: _States) -> Iterator[str]:
-    if outcome == "mix":
-        yield f"the folder holds neither the old state nor the new one: {states.left.ending.sentence}"
-    if outcome == "unloadable":
-        yield f"nothing can be loaded: {states.left.ending.sentence}"
+    yield from _problems_of_state(outcome, states.left)
     if fault.ends_it:
         return
     if ending.ended_by:
@@ -264,6 +288,13 @@ def _problems(fault: Fault, trace: Trace, ending: Ending, outcome: Outcome, stat
         yield from _problems_of_error(trace, ending, outcome, states)
     else:
         yield from _problems_of_silence(trace, outcome, states)
+
+
+def _problems_of_state(outcome: Outcome, left: _State) -> Iterator[str]:
+    if outcome == "mix":
+        yield f"the folder holds neither the old state nor the new one: {left.ending.sentence}"
+    if outcome == "unloadable":
+        yield f"nothing can be loaded: {left.ending.sentence}"
 
 
 def _problems_of_error(trace: Trace, ending: Ending, outcome: Outcome, states: _States) -> Iterator[str]:
@@ -308,6 +339,10 @@ def _outcome(left: _State, old: _State, new: _State) -> Outcome:
 def _look(stage: _Stage) -> _State:
     files = stage.listing()
     return _State(stage.assistant.ask("judge"), files)
+
+
+def _blink(_: Call) -> None:
+    return
 
 
 def _done(_: object) -> str:

@@ -27,6 +27,8 @@ def run_traced(
     fault: Fault | None = None,
     at: int = 0,
     committed: Callable[[BaseException], bool] = lambda _: False,
+    *,
+    watch: Callable[[Call], object] = lambda _: None,
 ) -> tuple[Trace, Ending]:
     """Run a function in a process of its own and let a fault befall the *at*-th change that it makes in a folder.
 
@@ -36,6 +38,7 @@ def run_traced(
         fault: What befalls it, or None to look on.
         at: Counted from 0, over all its threads.
         committed: Whether an error that it raised says that it was done all the same.
+        watch: Is told of each change, while the process stands still.
     """
 
     def begin() -> None:
@@ -43,7 +46,7 @@ def run_traced(
         os.kill(os.getpid(), signal.SIGSTOP)
 
     fork = Fork(work, committed=committed, first=begin)
-    tracer = _Tracer(fork.process, Path(os.path.realpath(folder)), fault, at)
+    tracer = _Tracer(fork.process, Path(os.path.realpath(folder)), fault, at, watch)
     trace = tracer.run()
     return trace, fork.ending(trace.ended_by)
 
@@ -51,11 +54,15 @@ def run_traced(
 class _Tracer:
     """Follows one process through its life."""
 
-    def __init__(self, process: int, folder: Path, fault: Fault | None, at: int) -> None:
+    def __init__(
+        self, process: int, folder: Path, fault: Fault | None, at: int, watch: Callable[[Call], object]
+    ) -> None:
         self._process = process
         self._folder = folder
         self._fault = fault
         self._at = at
+        self._watch = watch
+        self._begun: dict[int, Call] = {}  # the change that each thread is making
         self._signatures = SIGNATURES[platform.machine()]
         self._calls: list[Call] = []
         self._failed: list[str] = []
@@ -104,7 +111,13 @@ class _Tracer:
             self._blind = "a call of another kind of machine"
         elif stop.at_entry:
             self._at_entry(thread, stop.number, stop.arguments)
-        elif thread in self._doomed:
+        else:
+            self._at_exit(thread)
+
+    def _at_exit(self, thread: int) -> None:
+        if thread in self._begun:
+            self._watch(self._begun.pop(thread))
+        if thread in self._doomed:
             self._kill()
         elif thread in self._borrowed:
             ptrace.write_memory(thread, *self._borrowed.pop(thread))
@@ -120,7 +133,8 @@ class _Tracer:
             return
         size = _size(signature, thread, arguments)
         place = len(self._calls)
-        self._calls.append(Call(signature.name, paths, size))
+        self._begun[thread] = Call(signature.name, paths, size)
+        self._calls.append(self._begun[thread])
         if self._fault is None or place < self._at:
             return
         if place == self._at:

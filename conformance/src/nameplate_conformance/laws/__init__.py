@@ -20,6 +20,12 @@ from nameplate_conformance.laws import l4_registry as l4_registry
 from nameplate_conformance.laws import l4_threads as l4_threads
 from nameplate_conformance.laws import l4_trust as l4_trust
 from nameplate_conformance.laws import l5_device as l5_device
+from nameplate_conformance.laws import l5_running as l5_running
 from nameplate_conformance.laws import l6_compile as l6_compile
 from nameplate_conformance.laws import l6_training as l6_training
+from nameplate_conformance.laws import l7_crash as l7_crash
+from nameplate_conformance.laws import l7_damage as l7_damage
 from nameplate_conformance.laws import l7_ecosystem as l7_ecosystem
+from nameplate_conformance.laws import l7_history as l7_history
+from nameplate_conformance.laws import l7_folder_machine as l7_folder_machine
+from nameplate_conformance.laws import l7_honesty as l7_honesty

@@ -1,15 +1,25 @@
 """Level 0: whether the suite can judge the architecture at all. Failures here are about the declaration."""
 
+import copy
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
+import torch
+
+from nameplate_config import fields
+from nameplate_config.wording import listed, sentences
+from nameplate_conformance.adequacy import unreached, values_by_field
 from nameplate_conformance.bits import outputs, state_bits
 from nameplate_conformance.case import Case, drawn_kwargs
+from nameplate_conformance.coverage import coverage_of
+from nameplate_conformance.domains import is_accepted
 from nameplate_conformance.isolation import process_state
 from nameplate_conformance.law import Evidence, Scope, law, require
-from nameplate_conformance.strategies import is_accepted
 
 _SAMPLES = 60
+_BUILT = 12
 _LEAST_DISTINCT = 5
 _MOST_REJECTED = 0.2
 _MOST_PARAMETERS = 200_000
@@ -20,13 +30,10 @@ _MOST_BYTES = 1_000_000
 def config_can_be_drawn(case: Case, evidence: Evidence) -> None:
     """The typed fields give at least five different configs, of which the config class refuses less than a fifth.
     Otherwise no law about all configs could show anything. Give fields bounds, a Literal or a Tiny mark, or the
-    Architecture a strategy for them."""
+    Architecture a strategy for them, and a `constrain` where they depend on each other."""
     drawn = drawn_kwargs(case.architecture, _SAMPLES)
     distinct = {repr(kwargs) for kwargs in drawn}
-    require(
-        len(distinct) >= _LEAST_DISTINCT,
-        f"only {len(distinct)} different configs can be drawn; {_LEAST_DISTINCT} are needed",
-    )
+    require(len(distinct) >= _LEAST_DISTINCT, _too_few(case, len(distinct)))
     refused = [kwargs for kwargs in drawn if not is_accepted(case.config_class, kwargs)]
     share = len(refused) / len(drawn)
     require(
@@ -34,6 +41,23 @@ def config_can_be_drawn(case: Case, evidence: Evidence) -> None:
         f"the config class refuses {share:.0%} of what its annotations describe, such as {refused[:1]}",
     )
     evidence.count("configs", len(distinct))
+
+
+def _too_few(case: Case, number: int) -> str:
+    name, declared = case.config_class.__name__, fields(case.config_class)
+    unknown = [each.name for each in declared if not coverage_of(case.architecture).values[each.name]]
+    if unknown:
+        return sentences(
+            f"nothing says what {listed(unknown)} of {name} may be, so no config can be drawn.",
+            f"Give the Architecture a strategy, as in fields={{{unknown[0]!r}: st.integers(1, 4)}}",
+        )
+    typed = [each.name for each in declared if each.annotation is not Any]
+    found = f"only {number} different configs of {name} can be drawn, and {_LEAST_DISTINCT} are needed"
+    return sentences(
+        f"{found}." if typed else f"{name} has no typed field: {found}.",
+        "Say what its fields may be, as in `width: Annotated[int, Tiny(1, 2)] = 8`,",
+        'or give the Architecture strategies, as in fields={"width": st.integers(1, 4)}',
+    )
 
 
 @law("A02", "the simplest example is small", level=0, needs=["A01"], scope=Scope.ONCE)
@@ -69,3 +93,47 @@ def process_is_left_alone(case: Case, evidence: Evidence) -> None:
     changed = [name for name in before if before[name] != after[name]]
     require(not changed, f"changed by building, running, saving or loading: {', '.join(changed)}")
     evidence.count("settings", len(before))
+
+
+@law("A04", "the examples are adequate", level=0, needs=["A02"], scope=Scope.ONCE)
+def examples_are_adequate(case: Case, evidence: Evidence) -> None:
+    """The examples reach what the config declares: each field has two values at least unless there is only one, every
+    choice of a Literal, bool or None comes up, every Tiny value, bound and length, and models of two different sets of
+    names and shapes. What no example reaches, no law judges: with one shape alone, a loader that ignores the config
+    would pass."""
+    rows = [*coverage_of(case.architecture).rows, *coverage_of(case.architecture, exotic=True).rows]
+    values, given = values_by_field(rows), case.architecture.fields
+    missing = [
+        text
+        for each in fields(case.config_class)
+        for text in unreached(each, values.get(each.name, []), given=each.name in given)
+    ]
+    require(
+        not missing,
+        sentences(
+            f"{listed(missing)} in any of {len(rows)} examples that go through what {case.config_class.__name__} declares.",
+            "Make it possible beside the other fields, with an OnlyWhen mark or the Architecture's `constrain`,",
+            "declare less, or give the Architecture a strategy in `fields`",
+        ),
+    )
+    evidence.count("values", sum(len({repr(each) for each in seen}) for seen in values.values()))
+    if case.head:
+        shapes = {signature for signature in _signatures(case) if signature}
+        require(len(shapes) != 1, _one_shape(case))
+        evidence.count("shapes", len(shapes))
+
+
+def _signatures(case: Case) -> Iterator[tuple[Any, ...]]:
+    """Yield the names and shapes of the models of some examples; those that cannot be built are for other laws."""
+    device = "meta" if case.architecture.tags.builds_on_meta else "cpu"
+    for kwargs in coverage_of(case.architecture).rows[:_BUILT]:
+        with suppress(Exception), torch.device(device):
+            state = case.plain(case.config_class(**copy.deepcopy(kwargs))).state_dict()
+            yield tuple((name, tuple(value.shape)) for name, value in state.items() if isinstance(value, torch.Tensor))
+
+
+def _one_shape(case: Case) -> str:
+    return sentences(
+        f"every example gives {case.model_class.__name__} the same names and shapes of tensors.",
+        "Let a field that decides a size have two Tiny values",
+    )

@@ -3,15 +3,16 @@
 import copy
 import dataclasses
 import pickle
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from nameplate_config import ConfigError, PreTrainedConfig, fields
 from nameplate_conformance.case import Case
+from nameplate_conformance.fresh import ask
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
 from nameplate_conformance.negatives import wrong_values
 from nameplate_conformance.sameness import same
@@ -156,11 +157,14 @@ def config_is_light(case: Case, evidence: Evidence) -> None:
     home = config.partition(":")[0]
     models = [each.partition(":")[0] for each in case.architecture.models.values() if isinstance(each, str)]
     heavy = ["torch", *(model for model in models if model != home)]
-    probe = f"import sys, {home}; print(*(name for name in {heavy!r} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)  # noqa: S603
-    require(done.returncode == 0, f"importing {home} fails: {done.stderr.strip()[-300:]}")
-    require(not done.stdout.strip(), f"importing {home} imports {done.stdout.strip()}")
+    imported = [name for name in heavy if name in _imported_with(home)]
+    require(not imported, f"importing {home} imports {' '.join(imported)}")
     evidence.count("modules", len(heavy))
+
+
+@cache
+def _imported_with(module: str) -> frozenset[str]:
+    return frozenset(ask(f"import {module}\nanswer = sorted(sys.modules)"))
 
 
 @law("C18", "a config shows what it is", level=1, needs=["C02"], strength=Strength.SHOULD)

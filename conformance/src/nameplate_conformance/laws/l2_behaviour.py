@@ -58,7 +58,7 @@ def answer_is_what_was_promised(case: Case, evidence: Evidence) -> None:
     for batch in _batches(case):
         with torch.no_grad():
             answer = model(**batch)
-        evidence.count("outputs", require_promised(case.architecture, model.config, batch, answer))
+        evidence.count("outputs", require_promised(case.architecture, case.head, model.config, batch, answer))
         wild = [name for name, each in named(answer).items() if not bool(each.to(_wide(each)).isfinite().all())]
         require(not wild, f"not finite: {', '.join(wild[:4])}")
         answers.append((type(answer), {name: each.dtype for name, each in named(answer).items()}))

@@ -190,7 +190,7 @@ def default_config_builds_and_runs(case: Case, evidence: Evidence) -> None:
         stand_ins = {name: torch.empty(each.shape, dtype=each.dtype) for name, each in tensors}
         fake_inputs = {name: fakes.from_tensor(value) for name, value in inputs.items()}
         answer = torch.func.functional_call(meta.eval(), stand_ins, kwargs=fake_inputs)
-        promised = require_promised(case.architecture, meta.config, inputs, answer)
+        promised = require_promised(case.architecture, case.head, meta.config, inputs, answer)
     evidence.count("outputs", promised)
 
 

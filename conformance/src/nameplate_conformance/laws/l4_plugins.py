@@ -24,7 +24,7 @@ import nameplate_auto
 from nameplate_auto import CONFIG_MAPPING
 answer = {{"imported": {{}}}}
 def note(when):
-    answer["imported"][when] = sorted(sys.modules.keys() & {watched!r})
+    answer["imported"][when] = sorted(sys.modules)
 note("importing nameplate_auto")
 answer["listed"] = sorted({{*CONFIG_MAPPING.names()}}.intersection({names!r}))
 list(CONFIG_MAPPING), len(CONFIG_MAPPING)
@@ -57,7 +57,8 @@ def listing_imports_nothing(case: Case, evidence: Evidence) -> None:
     if importable(case.config_class):
         answer = _in_a_fresh_process(case)
         for when, modules in answer["imported"].items():
-            require(not modules, f"in a fresh process, {when} imports {', '.join(modules)}")
+            named = sorted({*_homes(case), _module_of(_GOOD), _module_of(_BROKEN)}.intersection(modules))
+            require(not named, f"in a fresh process, {when} imports {', '.join(named)}")
             evidence.count("questions")
         require(not answer["strangers"], f"asking for one class imports {', '.join(answer['strangers'])}")
 
@@ -106,7 +107,11 @@ def broken_package_fails_alone(case: Case, evidence: Evidence) -> None:
 
 def _in_a_fresh_process(case: Case) -> dict[str, Any]:
     """Ask a fresh process for the architecture, announced by a package, and for one that a broken package announces."""
-    return _asked(own_name(case), place(case.config_class), _homes(case), os.environ.get("PYTHONPATH", ""))
+    return _asked(own_name(case), place(case.config_class), os.environ.get("PYTHONPATH", ""))
+
+
+def _module_of(distribution: str) -> str:
+    return distribution.replace("-", "_")
 
 
 def _homes(case: Case) -> tuple[str, ...]:
@@ -116,22 +121,21 @@ def _homes(case: Case) -> tuple[str, ...]:
 
 
 @cache
-def _asked(name: str, config: str, homes: tuple[str, ...], path: str) -> dict[str, Any]:
+def _asked(name: str, config: str, path: str) -> dict[str, Any]:
     del path  # another one gives another answer
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         site = Path(folder)
         if not is_announced(name):
             module = f"ARCHITECTURE = {{'AutoConfig': {config!r}}}\n"
-            install(site, _GOOD, {name: "conformance_announced:ARCHITECTURE"}, {"conformance_announced": module})
+            install(site, _GOOD, {name: f"{_module_of(_GOOD)}:ARCHITECTURE"}, {_module_of(_GOOD): module})
         broken = f"{name}_of_a_broken_package"
-        install(site, _BROKEN, {broken: "conformance_broken:ARCHITECTURE"}, {"conformance_broken": "1 / 0\n"})
+        install(site, _BROKEN, {broken: f"{_module_of(_BROKEN)}:ARCHITECTURE"}, {_module_of(_BROKEN): "1 / 0\n"})
         code = _QUESTIONS.format(
             name=name,
             broken=broken,
             absent=f"{name}_that_nobody_announces",
             names=[name, broken],
-            watched=[*homes, "conformance_announced", "conformance_broken"],
-            strangers=["conformance_broken"],
+            strangers=[_module_of(_BROKEN)],
         )
         answer: dict[str, Any] = ask(code, site)
         return answer

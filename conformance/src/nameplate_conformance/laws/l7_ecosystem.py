@@ -3,21 +3,30 @@
 import contextlib
 import importlib
 import io
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.bits import require_same, state_bits, weights
+from nameplate_conformance.answers import named
+from nameplate_conformance.bits import bits, require_same, state_bits, weights
 from nameplate_conformance.case import Case
+from nameplate_conformance.hub import TOKEN, LoopbackHub, loopback_hub
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
 from nameplate_conformance.oracle import INDEX, SINGLE, read_checkpoint
+from nameplate_conformance.poison import poison
 from nameplate_conformance.sharing import ties
+from nameplate_model import PreTrainedModel
 
 _ONE_FILE, _SHARDS = "1GB", 1
 """Limits for the size of a shard, in a form that every library takes: all in one file, and in several."""
+
+_REPOSITORY = "conformance/pushed"
 
 
 @law("I01", "plain safetensors reads it", level=7, needs=["S01"])
@@ -162,6 +171,79 @@ def _require_form(folder: Path, limit: str | int) -> None:
     sharded = (folder / INDEX).exists()
     wanted = limit == _SHARDS and len(read_checkpoint(folder)) > 1
     assert sharded == wanted, f"max_shard_size={limit} was not obeyed"
+
+
+@law("I04", "another library's checkpoint is ours", level=7, needs=["S02", "S19"])
+def checkpoint_of_another_library_is_ours(case: Case, evidence: Evidence) -> None:
+    """What another library saves of the same architecture loads here from its folder alone: the names of both sides
+    stand for each other one to one, every tensor has the library's bits, and the model answers bit for bit what the
+    library's own module answers. Weights that almost fit are how silently worse models come about."""
+    if not case.architecture.foreign:
+        inapplicable("the architecture names no other library that has it")
+    for foreign in case.architecture.foreign:
+        _installed(foreign.library)
+        ours = replace(case, head=foreign.head)
+        config = ours.config()
+        theirs = foreign.make(config).eval()
+        poison(theirs, case.seed)
+        when = f"saved by {foreign.library}"
+        with case.folder() as around:
+            foreign.save(theirs, config, around / "theirs")
+            loaded = ours.model_class.from_pretrained(around / "theirs")
+        _require_one_to_one(theirs, loaded, when, evidence)
+        inputs = ours.inputs(loaded)
+        with torch.no_grad():
+            promised = {name: bits(each) for name, each in foreign.answer(theirs, inputs).items()}
+            answered = {name: bits(each) for name, each in named(loaded(**inputs)).items() if name in promised}
+        require_same(promised, answered, evidence, what="answers", when=f"{when} and loaded")
+
+
+def _require_one_to_one(theirs: nn.Module, loaded: PreTrainedModel, when: str, evidence: Evidence) -> None:
+    """Require the names of two modules to stand for each other, and the tensors under them to be the same."""
+    renamed = dict(loaded.load_report.renamed)
+    state = {name: bits(tensor) for name, tensor in theirs.state_dict().items()}
+    names = {ours: renamed.get(ours, ours) for ours in state_bits(loaded)}
+    shared = sorted(name for name, number in Counter(names.values()).items() if number > 1)
+    require(not shared, f"{when}: {', '.join(shared[:4])} of theirs stands for several tensors of ours")
+    missing = sorted(set(names.values()) ^ set(state))
+    require(not missing, f"{when}: {', '.join(missing[:4])} stands for nothing on the other side")
+    evidence.count("names", len(names))
+    expected = {ours: state[name] for ours, name in names.items()}
+    require_same(expected, state_bits(loaded), evidence, what="tensors", when=f"{when} and loaded")
+
+
+@law("I05", "a push is what a save is", level=7, needs=["S04"], scope=Scope.ONCE, strength=Strength.SHOULD)
+def push_is_what_a_save_is(case: Case, evidence: Evidence) -> None:
+    """Pushed to a Hub, which here is one on the loopback interface that the real client asks, a repository holds the
+    files that a save writes, their very bytes, and a card, and nothing else; it loads by its id, and a commit that was
+    named still loads after the next push. Whatever else goes along is public from then on."""
+    client = _installed("huggingface_hub.constants")
+    model = case.poisoned()
+    first = weights(model)
+    with case.folder() as around, loopback_hub(client) as hub, contextlib.redirect_stderr(io.StringIO()):
+        load = partial(case.model_class.from_pretrained, _REPOSITORY, cache_dir=around / "cache", token=False)
+        _require_pushed(model, hub, around / "first", evidence)
+        commit = hub.repositories[_REPOSITORY].head
+        require_same(first, state_bits(load()), evidence, what="tensors", when="pushed, and loaded by the id")
+        poison(model, case.seed + 1)
+        _require_pushed(model, hub, around / "second", evidence)
+        when = "pushed again, and loaded by the id"
+        require_same(weights(model), state_bits(load()), evidence, what="tensors", when=when)
+        when = "pushed again, and loaded by the id and the first commit"
+        require_same(first, state_bits(load(revision=commit)), evidence, what="tensors", when=when)
+
+
+def _require_pushed(model: PreTrainedModel, hub: LoopbackHub, saved: Path, evidence: Evidence) -> None:
+    model.push_to_hub(_REPOSITORY, token=TOKEN)
+    model.save_pretrained(saved)
+    repository = hub.repositories[_REPOSITORY]
+    pushed = repository.commits[repository.head]
+    files = {file.relative_to(saved).as_posix(): file.read_bytes() for file in saved.rglob("*") if file.is_file()}
+    more = sorted(pushed.keys() - files.keys() - {".gitattributes", "README.md"})
+    require(not more, f"the repository also holds {', '.join(more)}, which no save writes")
+    differing = sorted(name for name, content in files.items() if pushed.get(name) != content)
+    require(not differing, f"the repository does not hold what a save writes as {', '.join(differing)}")
+    evidence.count("files", len(files))
 
 
 def _installed(name: str) -> Any:

@@ -1,17 +1,39 @@
-"""A report as one HTML page that needs nothing else: no request, no script, readable on a phone and in print."""
+"""A report as one HTML page that needs nothing else: no request, no script, readable on a phone and in print.
 
+Only how the page is put together. What it shows is ordered in `views`, drawn by `heatmap` and `graph`, and laid out by
+the templates.
+"""
+
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nameplate_conformance.law import LEVELS, all_laws
-from nameplate_conformance.report.matrix import MARKS, claim, matrix, verdict
-from nameplate_conformance.result import Report
+from nameplate_conformance.law import LEVELS
+from nameplate_conformance.report.matrix import claim, verdict
+from nameplate_conformance.report.views import lasted, views
+from nameplate_conformance.result import Report, Status
 
 _environment = Environment(
-    loader=PackageLoader("nameplate_conformance", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("nameplate_conformance", "report/templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
 )
+_environment.filters["lasted"] = lasted
+
+
+def _advice(law_id: str) -> Any:
+    try:
+        return importlib.import_module("nameplate_conformance.guidance").guidance(law_id)
+    except ModuleNotFoundError:
+        return None
+
+
+_environment.globals["advice"] = _advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +56,45 @@ def render_page(report: Report, *, title: str = "Conformance", sections: Sequenc
         report: What was found.
         title: The heading of the page.
         sections: What comes before the matrix.
+
+    Returns:
+        The page, which fetches nothing and runs nothing.
+
+    Example:
+        >>> from nameplate_conformance.result import Report
+        >>> render_page(Report(spec="2026.12", profile="smoke", versions={}, results=[]))[:15]
+        '<!doctype html>'
     """
+    judged = views(report)
     return _environment.get_template("page.html").render(
         title=title,
         sections=sections,
         report=report,
         claim=claim(report),
         verdict=verdict(report),
-        matrices=[(name, matrix(report, name)) for name in report.architectures()],
-        laws=all_laws(),
+        views=judged,
+        plate=_plate(report, sum(view.seconds for view in judged)),
         levels=LEVELS,
-        marks=MARKS,
     )
+
+
+def _plate(report: Report, seconds: float) -> dict[str, str]:
+    """Return what stands on the plate at the top of the page: what was judged, by which rules, how and when."""
+    devices = report.devices()
+    absent = [each for each in devices if report.count(Status.NOT_RUN, device=each) == _judgements(report, each)]
+    fields = {
+        "Architecture": ", ".join(report.architectures()),
+        "Level": f"L{report.level} {LEVELS[report.level]}" if report.level >= 0 else "none reached",
+        "Spec": report.spec,
+        "Devices": ", ".join(each for each in devices if each not in absent),
+        "Not run": ", ".join(absent),
+        "Profile": report.profile,
+        "Seed": "fixed" if report.seed is None else str(report.seed),
+        "Judged in": lasted(seconds),
+        "Begun": report.started[:16].replace("T", " "),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _judgements(report: Report, device: str) -> int:
+    return sum(each.device == device for each in report.results)

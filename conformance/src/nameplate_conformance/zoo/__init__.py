@@ -10,11 +10,14 @@ from nameplate_conformance.zoo.broken_devices import DEVICE_MUTANTS
 from nameplate_conformance.zoo.broken_ecosystem import ECOSYSTEM_MUTANTS
 from nameplate_conformance.zoo.broken_files import FILE_MUTANTS
 from nameplate_conformance.zoo.broken_harness import HARNESS_MUTANTS
+from nameplate_conformance.zoo.broken_honesty import HONESTY_MUTANTS
 from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
 from nameplate_conformance.zoo.broken_outputs import OUTPUT_MUTANTS
 from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS
 from nameplate_conformance.zoo.broken_registry import REGISTRY_MUTANTS
 from nameplate_conformance.zoo.broken_reports import REPORT_MUTANTS
+from nameplate_conformance.zoo.broken_saves import SAVE_MUTANTS
+from nameplate_conformance.zoo.broken_running import RUNNING_MUTANTS
 from nameplate_conformance.zoo.broken_training import TRAINING_MUTANTS
 from nameplate_conformance.zoo.broken_trust import TRUST_MUTANTS
 from nameplate_conformance.zoo.reference import Mutant as Mutant
@@ -34,6 +37,9 @@ MUTANTS: tuple[Mutant, ...] = (
     *TRUST_MUTANTS,
     *DEVICE_MUTANTS,
     *TRAINING_MUTANTS,
+    *SAVE_MUTANTS,
+    *RUNNING_MUTANTS,
     *ECOSYSTEM_MUTANTS,
+    *HONESTY_MUTANTS,
 )
 """Every mutant of the zoo."""

@@ -1,6 +1,8 @@
 """Typed configs that come back exactly as they went in, without torch."""
 
 from nameplate_config._backbone import BackboneConfigMixin as BackboneConfigMixin
+from nameplate_config._codec import decode_value as decode_value
+from nameplate_config._codec import encode_value as encode_value
 from nameplate_config._codec import register_codec as register_codec
 from nameplate_config._config import PreTrainedConfig as PreTrainedConfig
 from nameplate_config._dtype import DType as DType
@@ -62,7 +64,9 @@ __all__ = [
     "argument_names",
     "check_publish_options",
     "config_from_values",
+    "decode_value",
     "dispatch_configs",
+    "encode_value",
     "fields",
     "given_fields",
     "migrates",

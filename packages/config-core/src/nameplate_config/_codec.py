@@ -38,7 +38,7 @@ from nameplate_config._scalars import (
 from nameplate_config._unions import Bound, Bounded, OptionalCodec, UnionCodec
 from nameplate_config.errors import ConfigError
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import listed
+from nameplate_config.wording import NAMES_LISTED, listed, sentences
 
 _NONE = Scalar(type(None), "None", "null")
 _BUILT_IN: dict[Any, Codec] = {
@@ -103,6 +103,61 @@ def register_codec(
         message = f"{kind.__name__} has a codec already. A file must mean one thing: register one codec for a class."
         raise ConfigError(message)
     _custom[kind] = CustomCodec(kind, to_json, from_json, dict(schema or {}))
+
+
+def encode_value(value: Any, annotation: Any) -> JSONValue:
+    """Return the JSON of one value, as the file of a config with a field of that annotation would hold it.
+
+    Args:
+        value: The value.
+        annotation: What a field that holds it would be annotated with.
+
+    Raises:
+        ConfigError: If the value does not fit the annotation, or no codec knows the annotation.
+
+    Example:
+        >>> encode_value((1, float("inf")), tuple[float, ...])
+        [1.0, {'__float__': 'Infinity'}]
+    """
+    codec, site = _codec_and_site(annotation, from_file=False)
+    try:
+        return codec.encode(codec.convert(value, site))
+    except InvalidValueError as error:
+        raise _unfit(error) from None
+
+
+def decode_value(value: JSONValue, annotation: Any) -> Any:
+    """Return the value that `encode_value` made JSON of.
+
+    Args:
+        value: The JSON.
+        annotation: The annotation that it was made with.
+
+    Raises:
+        ConfigError: If the JSON does not fit the annotation, or no codec knows the annotation.
+
+    Example:
+        >>> decode_value([1.0, {"__float__": "Infinity"}], tuple[float, ...])
+        (1.0, inf)
+    """
+    codec, site = _codec_and_site(annotation, from_file=True)
+    try:
+        return codec.convert(value, site)
+    except InvalidValueError as error:
+        raise _unfit(error) from None
+
+
+def _codec_and_site(annotation: Any, *, from_file: bool) -> tuple[Codec, Site]:
+    try:
+        return codec_for(annotation), Site("value", from_file)
+    except TypeError as error:
+        message = f"{error}. Give the class one with `register_codec`."
+        raise ConfigError(message) from error
+
+
+def _unfit(error: InvalidValueError) -> ConfigError:
+    message = sentences("the value does not fit its annotation.", *map(str, error.problems[:NAMES_LISTED]))
+    return ConfigError(message, error.problems)
 
 
 @dataclass(frozen=True, slots=True)
