@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import (
     cast,
     configs,
+    conformance,
     faults,
     first_output,
     imports,
@@ -32,6 +33,7 @@ _PACKAGES = (
     "nameplate-model",
     "nameplate-auto",
     "nameplate-resnet",
+    "nameplate-conformance",
     "torch",
     "timm",
     "transformers",
@@ -48,6 +50,7 @@ _PARTS: "dict[str, Part]" = {  # imports first: later parts make this process la
     "cast": cast,
     "save": save,
     "faults": faults,
+    "conformance": conformance,
 }
 _RESULTS = Path("benchmarks/results")
 _PICTURE = "config_growth.png"

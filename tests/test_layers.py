@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pytest
-from workspace import Member, members
+from workspace import Member, members, read_toml
 
 BELOW = {
     "nameplate_config": set(),
@@ -20,6 +20,11 @@ BELOW = {
     "nameplate_conformance": {"nameplate_config", "nameplate_model", "nameplate_auto"},
 }
 """What each package may import of the family."""
+
+JUDGE = "nameplate_conformance"
+DECLARATION = "conformance.py"
+"""The one module of a package that may import the suite: it says how the package is judged, and only the suite, which
+finds it by its entry point, imports it. So no package needs the suite to be installed."""
 
 DOORS = {
     "torch": {"nameplate_model", "nameplate_resnet", "nameplate_conformance"},
@@ -60,12 +65,13 @@ class Import:
 
 
 def imports(tree: ast.AST, *, on_load: bool = True) -> Iterator[Import]:
-    """Yield every absolute import below a node; a relative one cannot leave its package."""
+    """Yield every absolute import below a node; a relative one cannot leave its package, and begins with a dot."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno, on_load) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield from (Import(f"{node.module}.{alias.name}", node.lineno, on_load) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = f".{node.module or ''}".rstrip(".") if node.level else node.module
+            yield from (Import(f"{home}.{alias.name}", node.lineno, on_load) for alias in node.names)
         elif isinstance(node, ast.If) and _asks_type_checking(node.test):
             yield from imports(ast.Module(node.body, []), on_load=False)
             yield from imports(ast.Module(node.orelse, []), on_load=on_load)
@@ -119,13 +125,17 @@ def violations(source: str, room: str) -> Iterator[str]:
     """
     package = PurePosixPath(room).parts[0]
     siblings = BELOW.keys() - {package}
+    below = BELOW[package] | ({JUDGE} if room == f"{package}/{DECLARATION}" else set())
+    declaration = DECLARATION.removesuffix(".py")
     tree = ast.parse(source)
     for each in imports(tree):
         where = f"{room}:{each.line}"
-        if each.package in siblings - BELOW[package]:
+        if each.package in siblings - below:
             yield f"{where} imports {each.package}, which is no layer below {package}"
         if each.package in siblings and any(_is_private(part) for part in each.module.split(".")):
             yield f"{where} imports {each.module}, which is private to {each.package}"
+        if package != JUDGE and f"{each.module}.".startswith((f".{declaration}.", f"{package}.{declaration}.")):
+            yield f"{where} imports {each.module}, which only the suite may"
         if each.on_load and package not in DOORS.get(each.package, {package}):
             yield f"{where} imports {each.package} at module level"
         if room not in ROOMS.get(each.package, {room}):
@@ -180,6 +190,43 @@ def test_an_upward_or_sideways_import_is_reported(importer: str, imported: str, 
     (found,) = violations(form.format(f"nameplate_{imported}"), f"nameplate_{importer}/a.py")
 
     assert found.endswith(f"imports nameplate_{imported}, which is no layer below nameplate_{importer}")
+
+
+def test_a_package_may_say_how_it_is_judged() -> None:
+    """The module for that imports the suite; nothing else of it that is not public, and nobody else's."""
+    assert list(violations("from nameplate_conformance import Architecture", "nameplate_resnet/conformance.py")) == []
+    (found,) = violations("from nameplate_conformance import _x", "nameplate_resnet/conformance.py")
+    (below,) = violations("from nameplate_auto import AutoModel", "nameplate_resnet/conformance.py")
+
+    assert found.endswith("which is private to nameplate_conformance")
+    assert below.endswith("imports nameplate_auto, which is no layer below nameplate_resnet")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "from . import conformance",
+        "from .conformance import ARCHITECTURE",
+        "def f():\n    import nameplate_resnet.conformance",
+        "from nameplate_resnet import conformance",
+    ],
+)
+def test_only_the_suite_reads_how_a_package_is_judged(form: str) -> None:
+    """Another module of the package that imports it would need the suite, which users do not install."""
+    (found,) = violations(form, "nameplate_resnet/modeling_resnet.py")
+
+    assert found.endswith(", which only the suite may")
+
+
+@pytest.mark.parametrize("member", members(), ids=lambda member: member.short_name)
+def test_no_package_requires_the_suite(member: Member) -> None:
+    """It is an extra of those that say how they are judged, and a dependency of none."""
+    project = read_toml(member.folder / "pyproject.toml")["project"]
+    declared = (member.source / DECLARATION).is_file()
+
+    assert not any(each.startswith("nameplate-conformance") for each in project["dependencies"])
+    assert declared == ("conformance" in project.get("optional-dependencies", {}))
+    assert declared == ("nameplate.conformance" in project.get("entry-points", {}))
 
 
 @pytest.mark.parametrize(

@@ -137,12 +137,22 @@ def test_resnet_needs_no_registry(install: Install) -> None:
     ]
 
 
-def test_conformance_needs_no_reference(install: Install) -> None:
-    """The suite imports and its command answers without timm or the reference."""
+def test_a_new_package_conforms_with_the_wheels_alone(install: Install, tmp_path: Path) -> None:
+    """A package that the suite has just written is judged at once in all three ways, without the reference or timm."""
     folder = install("conformance")
+    package = tmp_path / "my-arch"
+    run([folder / "nameplate-conformance", "new", "my-arch", package])
+    uv = shutil.which("uv", path=Path(sys.executable).parent) or "uv"
+    constraints = tmp_path / "constraints.txt"
+    run([uv, "pip", "install", "--python", folder / "python", "--constraints", constraints, "-e", package])
 
-    execute(folder, "import nameplate_conformance")
-    assert "Usage" in run([folder / "nameplate-conformance", "--help"])
+    strict = ("-W", "error", "-W", "ignore:Failed to initialize NumPy")  # torch misses what it does not need
+    judge = [folder / "python", "-m", "pytest", "-q", *strict, "--conformance-profile", "glance"]
+    assert " passed" in run(judge, package)
+    assert " passed" in run([*judge, "--pyargs", "nameplate_conformance", "--arch", "my_arch", "--law", "S01"], package)
+    command = [folder / "nameplate-conformance", "run", "my_arch", "--profile", "glance", "--device", "cpu"]
+    assert "laws hold" in run([*command, "--html", "report.html"], package)
+    assert (package / "report.html").read_text().startswith("<!doctype html>")
     assert absent(folder, "hypothesis", "nameplate_resnet", "timm") == ["nameplate_resnet", "timm"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nameplate_conformance.apart import MOST_VALUES, Apart
@@ -16,7 +16,7 @@ from nameplate_conformance.law import Evidence, all_laws
 from nameplate_conformance.report.graph import graph
 from nameplate_conformance.report.heatmap import figures, legend, pictures, places
 
-SHAPES = st.lists(st.integers(1, 70), max_size=3).map(tuple)
+SHAPES = st.lists(st.integers(1, 40), max_size=3).map(tuple)
 
 
 def kept(before: Any, after: Any) -> Apart:
@@ -26,6 +26,7 @@ def kept(before: Any, after: Any) -> Apart:
     return apart
 
 
+@settings(deadline=None, max_examples=25)
 @given(shape=SHAPES, where=st.integers(0), value=st.sampled_from([1e-30, -5.0, math.nan, math.inf]))
 def test_no_difference_is_lost_to_the_grid(shape: tuple[int, ...], where: int, value: float):
     """However large the tensor, a single value that differs is kept, with its place."""
@@ -42,6 +43,7 @@ def test_no_difference_is_lost_to_the_grid(shape: tuple[int, ...], where: int, v
     assert [apart.index(place) for place in changed] == [tuple(map(int, index))]
 
 
+@settings(deadline=None, max_examples=25)
 @given(shape=SHAPES)
 def test_small_tensors_are_kept_whole(shape: tuple[int, ...]):
     """Of a tensor with no more values than are kept, all are there in their order."""
@@ -105,6 +107,7 @@ def test_what_is_no_number_is_marked():
     assert legend(kept([1.0], [2.0])) == {}
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=30))
 def test_whatever_the_values_they_are_drawn(pairs: list[tuple[float, float]]):
     """No value is too large, too small or too odd for a picture and its figures."""
@@ -139,7 +142,7 @@ def test_graph_puts_needs_before_and_blocked_laws_after():
 
 def test_graph_of_many_laws_says_how_many_more():
     """A column never grows without end."""
-    drawn = graph("A03", all_laws(), [each for each in all_laws() if each.startswith("C")], {})
+    drawn = graph("S01", all_laws(), [law_id for law_id, law in all_laws().items() if "S01" in law.needs], {})
 
     assert drawn is not None
     assert any(box.text.startswith("+") for box in drawn.boxes)

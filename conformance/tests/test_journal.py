@@ -13,19 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nameplate_config import ConfigError
-from nameplate_conformance import Report, Result, Status, check
+from nameplate_conformance import Report, Result, Status
 from nameplate_conformance.apart import Apart
 from nameplate_conformance.circumstances import circumstances_of, distribution_of, subject_of
 from nameplate_conformance.encoded import Unread, decoded, encoded
 from nameplate_conformance.journal import (
     JournalWriter,
     RecordError,
+    call_of,
     circumstances_from_json,
     circumstances_to_json,
     read_journal,
     result_from_json,
     result_to_json,
 )
+from nameplate_conformance.samples.reports import failing
 from nameplate_conformance.zoo import reference
 from nameplate_resnet import ResnetConfig
 
@@ -154,15 +156,16 @@ def test_a_config_inside_the_arguments_comes_back():
 
 def test_a_class_that_is_not_imported_stays_unread():
     """Reading imports nothing: the value shows as it did, keeps the id of its result and is written as it was."""
-    written = through_json(result_to_json(failed(mode=Mode.FAST)))
-    there = written["kwargs"]["mode"]["__object__"]["class"]
-    written["kwargs"]["mode"]["__object__"]["class"] = "not_imported:Mode"
+    written = through_json(result_to_json(failed(modes=[Mode.FAST])))
+    (mode,) = written["kwargs"]["modes"]
+    mode["__object__"]["class"] = "not_imported:Mode"
 
     back = result_from_json(written)
 
-    assert there.endswith(":Mode")
-    assert isinstance(back.kwargs["mode"], Unread)  # type: ignore[index]
-    assert repr(back.kwargs["mode"]) == repr(Mode.FAST)  # type: ignore[index]
+    (unread,) = back.kwargs["modes"]  # type: ignore[index]
+    assert isinstance(unread, Unread)
+    assert repr(unread) == repr(Mode.FAST)
+    assert call_of(back) == f"AutoModel(modes=[{Mode.FAST!r}])"
     assert back.id == written["id"]
     assert through_json(result_to_json(back))["kwargs"] == written["kwargs"]
 
@@ -187,10 +190,10 @@ def test_json_that_no_run_writes_is_refused(value: Any):
         decoded(value)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def report() -> Report:
-    """Return a report with a device that is absent."""
-    return check(reference(), laws=["C01", "S01"], devices=["cpu", "xpu"], profile="smoke")
+    """Return a report with a counterexample and a device that is absent."""
+    return failing()
 
 
 def written(report: Report, folder: Path, **options: Any) -> Path:
@@ -207,7 +210,7 @@ def test_a_journal_gives_its_report_back(report: Report, tmp_path: Path):
 
     assert journal.complete
     assert journal.report == report
-    assert journal.circumstances.devices == ("cpu", "xpu")
+    assert journal.circumstances.devices == ("cpu", "cuda")
     assert journal.circumstances.present == ("cpu",)
 
 

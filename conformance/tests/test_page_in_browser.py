@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from nameplate_conformance.apart import Apart
 from nameplate_conformance.grid import few
+from nameplate_conformance.guidance import guidance
 from nameplate_conformance.law import all_laws
 from nameplate_conformance.report.page import Section, render_page
 from nameplate_conformance.result import Report, Result, Status
@@ -28,6 +29,9 @@ OTHERWISE = {
     "S02": (Status.BLOCKED, {"message": "blocked by S01", "blocked_by": ("S01",)}),
     "S04": (Status.BLOCKED, {"message": "blocked by S01", "blocked_by": ("S01",)}),
 }
+
+
+OF_TOMORROW = {"law": "Q99", "architecture": "resnet", "device": "cpu", "status": Status.FAIL, "message": "no"}
 
 
 def result(architecture: str, law_id: str, status: Status = Status.PASS, **details: Any) -> Result:
@@ -200,11 +204,12 @@ def test_every_address_leads_somewhere(page: Page):
     """Each link inside of the page has a place that it leads to, each label an element, and no two share an id."""
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     links = page.evaluate("[...document.querySelectorAll('a')].map(e => e.getAttribute('href'))")
+    inside = {each.removeprefix("#") for each in links if not each.startswith("https://")}
     labelled = "[...document.querySelectorAll('[aria-labelledby]')]"
     labels = page.evaluate(f"{labelled}.map(e => e.getAttribute('aria-labelledby'))")
 
     assert len(ids) == len(set(ids))
-    assert {each.removeprefix("#") for each in links} | set(labels) <= set(ids)
+    assert inside | set(labels) <= set(ids)
 
 
 CONTRAST = """() => {
@@ -297,3 +302,27 @@ def test_pictures_are_pictures(page: Page):
     assert maps[2][3] == "the difference: 4 of 4,096 values differ, by at most 9.998e+05"
     legends = [" ".join(each.split()) for each in page.locator(".legend").all_inner_texts()]
     assert legends == ["not a number · infinite · minus infinity"]
+
+
+def test_cause_says_why_and_how(page: Page):
+    """Who reads of a failure reads why it matters and what to write, with code as code, and where it has happened."""
+    cause = page.locator(".cause")
+
+    assert cause.get_by_text("Why it matters.").count() == cause.get_by_text("How to fix it.").count() == 1
+    assert cause.locator("p code").count() > 0
+    assert cause.locator("a[href^='https://']").count() == len(guidance("S01").bugs) > 0
+
+
+def test_report_of_another_version_is_shown():
+    """A law that this suite does not know has a place on the page all the same."""
+    page = render_page(report([result("resnet", "C01"), Result(**OF_TOMORROW)]))
+
+    assert "<code>Q99</code>unknown to this version of the suite" in page
+
+
+def test_page_quotes_a_call_that_can_be_pasted(page: Page):
+    """The smallest example is Python, quotes and brackets as they are; the command to see it again follows."""
+    quoted = page.locator(".cause pre").all_inner_texts()
+
+    assert quoted[1] == "dict(width=1, depth=2, act='<b>tanh</b>')"
+    assert quoted[2].startswith("nameplate-conformance replay ")

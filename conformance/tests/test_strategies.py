@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType
 
 import pytest
-from annotated_types import Ge, Le, Len, MinLen, MultipleOf
-from hypothesis import given, settings
+from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MinLen, MultipleOf
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from nameplate_config import DType, OnlyWhen, PreTrainedConfig, Tiny, fields
 from nameplate_conformance import Architecture
 from nameplate_conformance.case import simplest_kwargs
-from nameplate_conformance.strategies import config_kwargs, field_values, is_accepted, unchecked_kwargs
+from nameplate_conformance.coverage import rows
+from nameplate_conformance.domains import is_accepted
+from nameplate_conformance.strategies import config_kwargs, field_values, unchecked_kwargs
 from nameplate_conformance.zoo.reference import ZooModel
 
 
@@ -45,6 +47,7 @@ class Sampled(PreTrainedConfig):
 
 
 ARCHITECTURE = Architecture(config=Sampled, models={"AutoModel": ZooModel})
+QUIET = settings(max_examples=60, database=None, derandomize=True)
 
 
 @given(unchecked_kwargs(ARCHITECTURE))
@@ -63,7 +66,7 @@ def test_a_field_without_effect_is_left_out(kwargs: dict[str, Any]):
     ("name", "expected"),
     [
         ("tiny", {4, 8}),
-        ("heads", {2, 4, 12}),
+        ("heads", {2, 4, 6, 12, 16}),
         ("act", {"relu", "gelu"}),
         ("shade", set(Shade)),
         ("bias", {True, False}),
@@ -92,6 +95,20 @@ def test_simplest_arguments_are_the_smallest():
     assert simplest["tiny"] == 4
     assert simplest["sizes"] == (1,)
     assert simplest["maybe"] is None
+
+
+def test_the_simplest_row_is_what_hypothesis_shrinks_to():
+    """Covering rows and drawn examples agree on what is simple, so that counterexamples of both look alike."""
+    assert find(config_kwargs(ARCHITECTURE), lambda _: True, settings=QUIET) == simplest_kwargs(ARCHITECTURE)
+
+
+@settings(max_examples=40)
+@given(unchecked_kwargs(ARCHITECTURE))
+def test_arguments_are_drawn_in_the_order_of_the_fields(kwargs: dict[str, Any]):
+    """Two examples with the same values read the same."""
+    order = [each.name for each in fields(Sampled)]
+
+    assert list(kwargs) == sorted(kwargs, key=order.index)
 
 
 def test_given_strategies_win():
@@ -192,18 +209,11 @@ def test_lengths_are_within_bounds(kwargs: dict[str, Any]):
     assert is_accepted(Kinds, kwargs)
 
 
-def test_exotic_values_are_drawn_for_laws_about_configs():
+def test_laws_about_configs_see_exotic_values():
     """A float without bounds takes the values that JSON lacks, if no model is going to be built."""
-    seen: set[str] = set()
+    seen = {repr(row["anything"]) for row in rows(KINDS, exotic=True)}
 
-    @settings(max_examples=200, database=None)
-    @given(config_kwargs(KINDS, exotic=True))
-    def collect(kwargs: dict[str, Any]) -> None:
-        seen.add(repr(kwargs["anything"]))
-
-    collect()
-
-    assert seen >= {"inf", "-inf", "nan", "-0.0", "0.5"}
+    assert seen == {"0.0", "0.5", "1.0", "-0.0", "inf", "-inf", "nan"}
 
 
 @settings(max_examples=30)
@@ -235,3 +245,68 @@ def test_a_bare_parameter_varies_only_where_no_model_is_built():
 
     assert usual == {8}
     assert exotic > {8}
+
+
+@st.composite
+def bounded(draw: st.DrawFn) -> Any:
+    """Draw an annotation with bounds of every kind that at least one value fits."""
+    kind = draw(st.sampled_from([int, float, str, bytes, list[int], tuple[int, ...]]))
+    low = draw(st.integers(-20, 20))
+    if kind is float:
+        high = low + draw(st.sampled_from([0.125, 1, 9]))
+        return Annotated[
+            draw(st.sampled_from([(float, Gt(low), Lt(high)), (float, Interval(ge=low, le=high)), (float, Lt(high))]))
+        ]
+    if kind is int:
+        step = draw(st.sampled_from([1, 2, 8]))
+        sides = [(Ge(low), Le(low + step)), (Gt(low), Lt(low + 2 * step)), (Ge(low),), (Le(low),)]
+        return Annotated[(int, *draw(st.sampled_from(sides)), MultipleOf(step))]
+    least = draw(st.integers(0, 5))
+    more = draw(st.integers(0, 3))
+    return Annotated[(kind, *draw(st.sampled_from([(Len(least, least + more),), (MinLen(least),), (MaxLen(more),)])))]
+
+
+def _with(annotation: Any) -> type[PreTrainedConfig]:
+    return type("Bounded", (PreTrainedConfig,), {"__annotations__": {"value": annotation}, "__module__": __name__})
+
+
+@settings(max_examples=40)
+@given(bounded(), st.data())
+def test_bounds_are_drawn_and_not_filtered_for(annotation: Any, data: st.DataObject):
+    """Whatever the bounds on numbers and lengths are, every value drawn is within them."""
+    config_class = _with(annotation)
+    value = data.draw(field_values(fields(config_class)[0]))
+
+    assert is_accepted(config_class, {"value": value})
+
+
+@settings(max_examples=40)
+@given(bounded())
+def test_every_bound_leaves_something_small_to_draw(annotation: Any):
+    """There is a value whatever the bounds are, and none is larger than what a law can handle."""
+    drawn = [row["value"] for row in rows(Architecture(config=_with(annotation)))]
+
+    assert drawn
+    assert all(abs(each) <= 40 if isinstance(each, (int, float)) else len(each) <= 8 for each in drawn)
+
+
+def test_a_constraint_reaches_every_example():
+    """`Architecture(constrain=...)` makes drawn and covering arguments fit together."""
+    architecture = Architecture(config=Sampled, constrain=lambda kwargs: kwargs | {"tiny": kwargs["heads"] * 2})
+
+    @settings(max_examples=20, database=None)
+    @given(unchecked_kwargs(architecture))
+    def drawn(kwargs: dict[str, Any]) -> None:
+        assert kwargs["tiny"] == 2 * kwargs["heads"]
+
+    drawn()
+    assert all(row["tiny"] == 2 * row["heads"] for row in rows(architecture))
+
+
+def test_a_constraint_leaves_shrinking_alone():
+    """A constrained example still shrinks to the simplest values of the fields that it leaves alone."""
+    architecture = Architecture(config=Sampled, constrain=lambda kwargs: kwargs | {"tiny": kwargs["heads"] * 2})
+
+    found = find(config_kwargs(architecture), lambda kwargs: kwargs["tiny"] > 4, settings=QUIET)
+
+    assert found == {**simplest_kwargs(ARCHITECTURE), "heads": 4, "tiny": 8}

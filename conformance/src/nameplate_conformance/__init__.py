@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from nameplate_conformance.errors import LawBrokenError as LawBrokenError
     from nameplate_conformance.example import Example as Example
     from nameplate_conformance.example import replay as replay
+    from nameplate_conformance.journal import RecordError as RecordError
+    from nameplate_conformance.report import CertificateError as CertificateError
     from nameplate_conformance.report import Section as Section
+    from nameplate_conformance.report import certificate as certificate
     from nameplate_conformance.report import print_report as print_report
+    from nameplate_conformance.report import read_report as read_report
     from nameplate_conformance.report import render_page as render_page
+    from nameplate_conformance.report import verify_certificate as verify_certificate
+    from nameplate_conformance.report import write_report as write_report
     from nameplate_conformance.result import Report as Report
     from nameplate_conformance.result import Result as Result
     from nameplate_conformance.result import Status as Status
@@ -34,48 +40,60 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Architecture": "architecture",
+    "CertificateError": "report",
     "ConformanceError": "errors",
     "Example": "example",
     "Foreign": "architecture",
     "Known": "admission",
     "LawBrokenError": "errors",
+    "RecordError": "journal",
     "Report": "result",
     "Result": "result",
     "Section": "report",
     "Status": "result",
     "Store": "store",
     "Tags": "architecture",
+    "certificate": "report",
     "check": "runner",
     "conformance_tests": "testing",
     "known_devices": "runner",
     "present_devices": "runner",
     "print_report": "report",
+    "read_report": "report",
     "registered": "architecture",
     "render_page": "report",
     "replay": "example",
+    "verify_certificate": "report",
+    "write_report": "report",
 }
 
 __all__ = [
     "Architecture",
+    "CertificateError",
     "ConformanceError",
     "Example",
     "Foreign",
     "Known",
     "LawBrokenError",
+    "RecordError",
     "Report",
     "Result",
     "Section",
     "Status",
     "Store",
     "Tags",
+    "certificate",
     "check",
     "conformance_tests",
     "known_devices",
     "present_devices",
     "print_report",
+    "read_report",
     "registered",
     "render_page",
     "replay",
+    "verify_certificate",
+    "write_report",
 ]
 
 

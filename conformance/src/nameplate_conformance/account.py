@@ -74,14 +74,21 @@ def difference(one: Account, other: Account) -> str:
     """Return where two accounts of the same laws differ first; empty if they do not.
 
     Example:
-        >>> difference([{"law": "M01", "examples": ["a"]}], [{"law": "M01", "examples": ["b"]}])
-        "examples of M01: ['a'], then ['b']"
+        >>> difference([{"law": "M01", "examples": ["a", "b"]}], [{"law": "M01", "examples": ["a", "c"]}])
+        "examples of M01: 'b' then 'c'"
     """
     for before, after in zip(one, other, strict=True):
         for key, value in before.items():
             if value != after[key]:
-                return f"{key} of {before['law']}: {value!r}, then {after[key]!r}"
+                return f"{key} of {before['law']}: {' then '.join(map(repr, _apart(value, after[key])))}"
     return ""
+
+
+def _apart(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return two values that differ, or of two lists the first items that do."""
+    if isinstance(one, list):
+        return next(((a, b) for a, b in zip(one, other, strict=False) if a != b), (len(one), len(other)))
+    return one, other
 
 
 def account_elsewhere(architecture: Architecture, law_ids: Sequence[str]) -> Account | None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 from nameplate_config import Field, Tiny
-from nameplate_conformance.candidates import limits, within
+from nameplate_conformance.candidates import STILL_SHORT, limits, within
 
-_SIZED = (str, bytes, list, tuple, set, frozenset, dict)
+_SIZED = (str, bytes, list, tuple)
+"""What can be of any length: a set or a dict may lack elements or keys for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ def _values(values: Iterable[Any]) -> list[Promise]:
 
 def _bounds(annotation: Any, marks: Sequence[Any]) -> list[Promise]:
     """Return the bounds of a number that the number may have; for an integer, its neighbour where it may not."""
+    if annotation not in {int, float}:
+        return []
     step = 1 if annotation is int else 0
     bounds = [limit for mark in marks for limit in limits(mark, "ge", "le")]
     bounds += [limit + step for mark in marks for limit in limits(mark, "gt")]
@@ -117,7 +120,7 @@ def _bounds(annotation: Any, marks: Sequence[Any]) -> list[Promise]:
 def _lengths(kind: Any, marks: Sequence[Any]) -> list[Promise]:
     if kind not in _SIZED:
         return []
-    lengths = [limit for mark in marks for limit in limits(mark, "min_length", "max_length")]
+    lengths = [limit for mark in marks for limit in limits(mark, "min_length", "max_length") if limit <= STILL_SHORT]
     return [
         Promise(f"never has the length {each}", lambda value, each=each: isinstance(value, kind) and len(value) == each)
         for each in dict.fromkeys(lengths)

@@ -97,6 +97,13 @@ class Bench:
     _architectures: dict[str, "Architecture"] = field(default_factory=dict)
     _runner: "Runner | None" = None
 
+    def prepare(self) -> None:
+        """Look for modules where the terms say, and import what every cell needs."""
+        sys.path[:] = self.terms.path
+        from nameplate_conformance.law import all_laws  # noqa: PLC0415 - torch takes seconds
+
+        all_laws()
+
     def load(self, text: str) -> Loaded:
         """Load the architecture that a text names.
 
@@ -121,6 +128,11 @@ class Bench:
         from nameplate_conformance.runner import Cell  # noqa: PLC0415
 
         return self.runner.attempt(Cell(self._architecture(text), all_laws()[law_id], device))
+
+    @property
+    def trouble(self) -> str:
+        """Why a failure could not be kept; empty if every one was."""
+        return self.runner.store.trouble if self.runner.store is not None else ""
 
     @property
     def runner(self) -> "Runner":

@@ -14,6 +14,10 @@ from nameplate_config import MISSING
 _SMALL_INTS = (1, 2, 3)
 _SMALL_FLOATS = (0.0, 0.5, 1.0)
 _STILL_SMALL = 64
+_FEW = 4
+STILL_SHORT = 64
+"""The longest text or list that is worth drawing because a bound is there."""
+
 _EXOTIC_INTS = (0, -1, 2**63)
 _EXOTIC_FLOATS = (-0.0, float("inf"), float("-inf"), float("nan"))
 _EXOTIC_TEXTS = ("", "1", 'é "\n\u2028')
@@ -32,7 +36,9 @@ def numbers(kind: type, default: Any, marks: Sequence[Any], *, exotic: bool = Fa
         found += [low, low + 1, low + 2] if kind is int else [low, low + 0.5]
     if high is not None and (exotic or kind is float or high <= _STILL_SMALL):
         found += [high, high - 1] if kind is int else [high, high - 0.5]
-    found += _multiples(low, [step for mark in marks for step in limits(mark, "multiple_of")])
+    if kind is float and low is not None and high is not None:
+        found.append((low + high) / 2)
+    found += _multiples(low, high, [step for mark in marks for step in limits(mark, "multiple_of")])
     strange = _strange(kind, low, high) if exotic else ()
     usual = sorted({kind(each) for each in found if all(within(each, mark) for mark in marks)})
     return [*usual, *(each for each in strange if all(within(each, mark) for mark in marks))]
@@ -45,12 +51,13 @@ def _bound(marks: Sequence[Any], included: str, excluded: str) -> Any:
     return tightest(found, default=None)
 
 
-def _multiples(low: Any, steps: Sequence[Any]) -> list[Any]:
-    """Return the first few numbers that are multiples of every step and no smaller than a bound."""
+def _multiples(low: Any, high: Any, steps: Sequence[Any]) -> list[Any]:
+    """Return the first few multiples of every step above the lower bound, else the last ones below the upper bound."""
     if not steps:
         return []
     step = math.lcm(*steps) if all(isinstance(each, int) for each in steps) else max(steps)
-    first = 1 if low is None else math.ceil(low / step)
+    last = math.inf if high is None else math.floor(high / step) - 2
+    first = min(1, last) if low is None else math.ceil(low / step)
     return [step * (first + number) for number in range(3)]
 
 
@@ -109,11 +116,18 @@ def keys(annotation: Any, default: Any, *, exotic: bool = False) -> list[Any]:
     return usual
 
 
-def sizes(marks: Sequence[Any], default: Any, *, least: int = 1) -> tuple[int, int]:
-    """Return the smallest and the largest number of elements to draw: one or two, unless bounds say otherwise."""
+def sizes(marks: Sequence[Any], default: Any, *, least: int = 1, exotic: bool = False) -> tuple[int, int]:
+    """Return the smallest and the largest number of elements to draw: one or two, unless bounds say otherwise.
+
+    Up to a bound of a few elements it goes, and among the *exotic* up to one that is not few.
+    """
     usual = len(default) if isinstance(default, (list, tuple, set, frozenset, dict)) and default else 1
     low = max([min(least, usual), *(limit for mark in marks for limit in limits(mark, "min_length"))])
-    high = min([max(2, low) if usual > 1 else max(1, low), *(b for mark in marks for b in limits(mark, "max_length"))])
+    bound = min((limit for mark in marks for limit in limits(mark, "max_length")), default=None)
+    high = max(min(usual, 2), low)
+    if bound is None:
+        return low, high
+    high = bound if bound <= (STILL_SHORT if exotic else _FEW) else min(high, bound)
     return min(low, high), high
 
 
@@ -141,5 +155,9 @@ def _of_allowed_length(values: Iterable[Any], unit: Any, marks: Sequence[Any]) -
     """Make each value as long as it must be, or as short."""
     low = max((limit for mark in marks for limit in limits(mark, "min_length")), default=0)
     high = min((limit for mark in marks for limit in limits(mark, "max_length")), default=None)
-    fitting = ((value + unit * (low - len(value)))[:high] for value in values)
+    fitting = [(value + unit * (low - len(value)))[:high] for value in values]
+    if high is not None and high <= STILL_SHORT:
+        fitting.append(fitting[0] + unit * (high - len(fitting[0])))
+    if low:
+        fitting.append(fitting[0][:low])
     return list(dict.fromkeys(fitting))

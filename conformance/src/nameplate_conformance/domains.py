@@ -154,14 +154,14 @@ class Reader:
     def _sequence(self, kind: Any, arguments: tuple[Any, ...], default: Any, marks: Sequence[Any]) -> Domain:
         if kind is tuple and not (len(arguments) == 2 and arguments[1] is ...):  # noqa: PLR2004 - tuple[T, ...]
             return Row([self.read(each) for each in arguments if each != ()])
-        low, high = candidates.sizes(marks, default, least=self._least(arguments[0]))
+        low, high = candidates.sizes(marks, default, least=self._least(arguments[0]), exotic=self.exotic)
         element = self.read(arguments[0])
         if kind is collections.abc.Sequence:
             return Either([Items(list, element, low, high), Items(tuple, element, low, high)])
         return Items(kind, element, low, high, unique=kind in {set, frozenset})
 
     def _mapping(self, kind: Any, arguments: tuple[Any, ...], default: Any, marks: Sequence[Any]) -> Domain:
-        low, high = candidates.sizes(marks, default, least=self._least(arguments[1]))
+        low, high = candidates.sizes(marks, default, least=self._least(arguments[1]), exotic=self.exotic)
         known = candidates.keys(arguments[0], default, exotic=self.exotic)
         key = Few(known) if known else self.read(arguments[0])
         one = next(iter(default.values()), MISSING) if isinstance(default, dict) else MISSING

@@ -10,7 +10,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -22,23 +21,30 @@ _PLAIN = (type(None), bool, int, str)
 _DTYPE_NAME = type(decode_value("float32", DType))
 
 
-@dataclass(frozen=True, slots=True)
 class Unread:
     """A value that was read from a file and whose class is not imported, or has no codec.
+
+    No dataclass: whoever writes values as code would take it for one of theirs, and shows it as its text instead.
 
     Attributes:
         text: How the value showed.
         json: The JSON that it was read from.
     """
 
-    text: str
-    json: Mapping[str, Any]
+    __slots__ = ("json", "text")
 
-    def __repr__(self) -> str:
-        return self.text
+    def __init__(self, text: str, json: Mapping[str, Any]) -> None:
+        self.text = text
+        self.json = json
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unread) and (self.text, self.json) == (other.text, other.json)
 
     def __hash__(self) -> int:
         return hash(self.text)
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def encoded(value: Any) -> JSONValue:
@@ -141,7 +147,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 def _object(value: Any) -> JSONValue:
     kind = type(value)
-    written = {"class": f"{kind.__module__}:{kind.__qualname__}", "text": repr(value)}
+    written: dict[str, JSONValue] = {"class": f"{kind.__module__}:{kind.__qualname__}", "text": repr(value)}
     with suppress(Exception):  # whatever the class of a value does, its text is worth keeping
         written["value"] = encode_value(value, kind)
     return {"__object__": written}

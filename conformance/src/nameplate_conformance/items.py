@@ -124,7 +124,9 @@ class Subject(pytest.Collector):
             raise self.CollectError(str(error)) from error
         where = subject_of(self._architecture)
         for cell in wanted:
-            yield LawItem.from_parent(self, name=f"{cell.law.id}[{cell.device}]", cell=cell, subject=where)
+            name = f"{cell.law.id}[{cell.device}]"
+            # The whole id, for pytest takes it apart at the bracket when it reads it from its cache.
+            yield LawItem.from_parent(self, name=name, nodeid=f"{self.nodeid}::{name}", cell=cell, subject=where)
 
     def _cells(self) -> list[Cell]:
         """Return what was asked for.
@@ -177,6 +179,7 @@ class Unjudged(pytest.Item):
         super().__init__(**kwargs)
         said = str(error) if isinstance(error, NameplateError) else f"{type(error).__name__}: {brief(error)}"
         self._said = f"{self.name} cannot be judged: {said}"
+        self.subject = Where(label=self.name)
         self.result = Result(law=_LOADS, architecture=self.name, device=HOST, status=Status.ERROR, message=self._said)
 
     def setup(self) -> NoReturn:

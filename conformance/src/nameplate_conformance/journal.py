@@ -21,7 +21,7 @@ from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import as_code, brief, sentences
 from nameplate_conformance.apart import Apart
 from nameplate_conformance.circumstances import Circumstances, Subject
-from nameplate_conformance.encoded import Unread, decoded, encoded
+from nameplate_conformance.encoded import decoded, encoded
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.result import Report, Result, Status
 
@@ -90,33 +90,25 @@ def result_from_json(value: Mapping[str, Any]) -> Result:
         RecordError: If it is no such JSON.
     """
     require_schema(value, "result")
+    kwargs = value["kwargs"]
+    read: dict[str, Any] = {each.name: value[each.name] for each in fields(Result)}
     try:
-        kwargs = value["kwargs"]
-        read = {each.name: value[each.name] for each in fields(Result)}
-        return Result(
-            **{
-                **read,
-                "status": Status(value["status"]),
-                "kwargs": None if kwargs is None else {name: decoded(item) for name, item in kwargs.items()},
-                "blocked_by": tuple(value["blocked_by"]),
-                "apart": tuple(map(_apart_from_json, value["apart"])),
-            }
-        )
+        read["kwargs"] = None if kwargs is None else {name: decoded(item) for name, item in kwargs.items()}
     except ConfigError as error:
         message = f"the result of {value['law']} has an argument that cannot be read: {brief(error)}"
         raise RecordError(message) from error
+    read["status"] = Status(value["status"])
+    read["blocked_by"] = tuple(value["blocked_by"])
+    read["apart"] = tuple(map(_apart_from_json, value["apart"]))
+    return Result(**read)
 
 
 def call_of(result: Result) -> str:
     """Return the call that makes the config of the counterexample, as Python source; empty if there is none."""
     if result.kwargs is None:
         return ""
-    given = (f"{name}={_source(value)}" for name, value in result.kwargs.items())
+    given = (f"{name}={as_code(value)}" for name, value in result.kwargs.items())
     return f"{result.head}({', '.join(given)})"
-
-
-def _source(value: Any) -> str:
-    return value.text if isinstance(value, Unread) else as_code(value)
 
 
 def _apart_to_json(apart: Apart) -> dict[str, Any]:
@@ -125,9 +117,10 @@ def _apart_to_json(apart: Apart) -> dict[str, Any]:
 
 
 def _apart_from_json(value: Mapping[str, Any]) -> Apart:
-    before, after = (tuple(_number(each) for each in value[name]) for name in ("before", "after"))
-    tuples = {"shape": tuple(value["shape"]), "at": tuple(value["at"]), "before": before, "after": after}
-    return Apart(**{**value, **tuples})
+    numbers = {name: tuple(map(_number, value[name])) for name in ("before", "after")}
+    places = {name: tuple(value[name]) for name in ("shape", "at")}
+    read: dict[str, Any] = {**value, **numbers, **places}
+    return Apart(**read)
 
 
 def _numbers(values: Iterable[float]) -> list[float | str]:
@@ -155,8 +148,9 @@ def circumstances_from_json(value: Mapping[str, Any]) -> Circumstances:
     """
     require_schema(value, "circumstances")
     subjects = tuple(Subject(**each) for each in value["subjects"])
-    lists = {"devices": tuple(value["devices"]), "present": tuple(value["present"]), "subjects": subjects}
-    return Circumstances(**{**value, **lists})
+    devices = {name: tuple(value[name]) for name in ("devices", "present")}
+    read: dict[str, Any] = {**value, **devices, "subjects": subjects}
+    return Circumstances(**read)
 
 
 def report_under(circumstances: Circumstances, results: Iterable[Result]) -> Report:

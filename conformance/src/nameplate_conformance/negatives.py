@@ -9,6 +9,7 @@ import dataclasses
 import enum
 import itertools
 import json
+import math
 import types
 import typing
 from collections import OrderedDict
@@ -18,6 +19,8 @@ from typing import Any, Literal, Union
 
 from nameplate_config import DType, PreTrainedConfig, fields
 from nameplate_conformance.candidates import limits
+from nameplate_conformance.domains import Kwargs, Reader, conditions, effective
+from nameplate_conformance.representatives import representatives
 
 _TEXT = "no such value"
 _NEITHER_TEXT_NOR_BYTES = 0.5
@@ -35,6 +38,8 @@ def wrong_values(annotation: Any) -> Iterator[Any]:
         yield from inner
         for mark in arguments[1:]:
             yield from _out_of_bounds(arguments[0], mark)
+        if arguments[0] is float:
+            yield from _beyond(arguments[1:])
     elif origin is Literal:
         yield _TEXT
     elif origin in {Union, types.UnionType}:
@@ -48,6 +53,36 @@ def wrong_values(annotation: Any) -> Iterator[Any]:
             yield from ({key: wrong} for wrong in _first(arguments[1]))
     elif isinstance(annotation, type):
         yield from _wrong_plain(annotation)
+
+
+def wrong_together(config_class: type[PreTrainedConfig], kwargs: Kwargs) -> Iterator[tuple[str, Kwargs]]:
+    """Yield arguments of which each is right and one has no effect beside another: what `OnlyWhen` forbids.
+
+    Args:
+        config_class: The class that must refuse them.
+        kwargs: Arguments that it accepts, of which the others are taken.
+
+    Yields:
+        The name of the field without an effect, and the arguments.
+
+    Example:
+        >>> from typing import Annotated
+        >>> from nameplate_config import OnlyWhen
+        >>> class BlockConfig(PreTrainedConfig):
+        ...     kind: Literal["plain", "grouped"] = "plain"
+        ...     groups: Annotated[int, OnlyWhen("kind", "grouped")] = 1
+        >>> next(wrong_together(BlockConfig, {}))
+        ('groups', {'kind': 'plain', 'groups': 2})
+    """
+    declared = {each.name: each for each in fields(config_class)}
+    for each in declared.values():
+        for mark in conditions(each):
+            others = representatives(Reader().field(declared[mark.field])) if mark.field in declared else []
+            without = [value for value in others if value not in mark.values][:1]
+            effects = [value for value in representatives(Reader().field(each)) if value != each.default][:1]
+            for other, effect in itertools.product(without, effects):
+                rest = effective(config_class, {**kwargs, mark.field: other})
+                yield each.name, {**rest, each.name: effect}
 
 
 def is_json(value: Any) -> bool:
@@ -116,6 +151,13 @@ def _out_of_bounds(annotation: Any, mark: Any) -> Iterator[Any]:
         yield from _of_length(annotation, limit + 1)
 
 
+def _beyond(marks: Sequence[Any]) -> Iterator[float]:
+    """Yield the special floats that are not between bounds; NaN is never."""
+    low = any(limits(mark, "ge", "gt") for mark in marks)
+    high = any(limits(mark, "le", "lt") for mark in marks)
+    yield from [-math.inf] * low + [math.inf] * high + [math.nan] * (low or high)
+
+
 def _of_length(annotation: Any, length: int) -> Iterator[Any]:
     """Yield a text, byte string or list that is wrong in nothing but its length."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -127,8 +169,3 @@ def _of_length(annotation: Any, length: int) -> Iterator[Any]:
         yield b"x" * length
     elif (origin is list or (origin is tuple and arguments[-1] is ...)) and arguments[0] in _SAMPLES:
         yield [_SAMPLES[arguments[0]]] * length
-
-
-def _steps(mark: Any) -> Iterator[Any]:
-    """Yield what a value must be a multiple of, unless every value is."""
-    yield from (step for step in limits(mark, "multiple_of") if step != 1)

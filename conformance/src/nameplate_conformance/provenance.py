@@ -105,12 +105,20 @@ def _counts(path: PurePosixPath) -> bool:
 def _require_importable(member: PurePosixPath, data: bytes, wheel: str) -> None:
     if member.parts[0].endswith((".dist-info", ".data")):
         return
-    spec = find_spec(member.parts[0].removesuffix(".py"))
-    places = [] if spec is None else [*(spec.submodule_search_locations or ()), spec.origin or ""]
-    found = (Path(place, *member.parts[1:]) for place in places)
-    if not any(path.is_file() and path.read_bytes() == data for path in found):
+    found = [place for place in _places(member) if place.is_file() and place.read_bytes() == data]
+    if not found:
         message = f"{wheel} holds another {member} than the one that was judged. Build the wheel from what was judged."
         raise ConformanceError(message)
+
+
+def _places(member: PurePosixPath) -> list[Path]:
+    """Return where a file of a wheel may lie in this environment."""
+    spec = find_spec(member.parts[0].removesuffix(".py"))
+    if spec is None:
+        return []
+    if len(member.parts) == 1:
+        return [Path(spec.origin or "")]
+    return [Path(folder, *member.parts[1:]) for folder in spec.submodule_search_locations or ()]
 
 
 def _digest(contents: dict[str, str]) -> str:

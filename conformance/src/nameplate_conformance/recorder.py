@@ -19,6 +19,7 @@ from nameplate_conformance.options import memorise, names_given, option
 if TYPE_CHECKING:
     from nameplate_conformance.circumstances import Circumstances
     from nameplate_conformance.result import Report, Result
+    from nameplate_conformance.runner import Key
 
 RESULT = "nameplate_result"
 """The attribute of a test's report that carries the result, as JSON."""
@@ -54,7 +55,7 @@ class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._found: dict[tuple[str, str, str], Mapping[str, Any] | str] = {}
+        self._found: dict[Key, Mapping[str, Any] | str] = {}
         self._subjects: dict[str, Mapping[str, Any]] = {}
         self._said: list[str] = []
 
@@ -93,12 +94,16 @@ class Recorder:
         from nameplate_conformance.law import all_laws  # noqa: PLC0415 - torch takes seconds
         from nameplate_conformance.runner import report_of  # noqa: PLC0415
 
-        order = list(all_laws())
-        results = [_result(key, record) for key, record in self._found.items()]
-        labels = list(dict.fromkeys(result.architecture for result in results))
-        results.sort(key=lambda each: (labels.index(each.architecture), order.index(each.law), each.device))
+        laws = all_laws()
+        order, labels = list(laws), list(dict.fromkeys(label for label, _law, _device in self._found))
+        keys = sorted(self._found, key=lambda key: (labels.index(key[0]), order.index(key[1]), key[2]))
+        results: dict[Key, Result] = {}
+        for key in keys:  # each law after all that it needs
+            results[key] = _result(key, self._found[key], laws[key[1]].needs, results)
         profile = option(self._config, "profile") or "dev"
-        return report_of(results, profile=profile, seed=option(self._config, "seed"), started=self._started)
+        return report_of(
+            list(results.values()), profile=profile, seed=option(self._config, "seed"), started=self._started
+        )
 
     def _circumstances(self, report: "Report") -> "Circumstances":
         from nameplate_conformance.circumstances import Subject, circumstances_of  # noqa: PLC0415 - reads metadata
@@ -108,15 +113,34 @@ class Recorder:
         return circumstances_of(report, present=present_devices(), subjects=subjects)
 
 
-def _result(key: tuple[str, str, str], record: Mapping[str, Any] | str) -> "Result":
-    """Return the result of a test: what its report carried, or that its process died."""
+def _result(
+    key: "Key", record: Mapping[str, Any] | str, needs: tuple[str, ...], known: "Mapping[Key, Result]"
+) -> "Result":
+    """Return the result of a test: what its report carried, or that its process died.
+
+    A process that judges a law judges what that one needs before. If something there is bad, it died of that.
+    """
     from nameplate_conformance.journal import result_from_json  # noqa: PLC0415 - reads schemas
     from nameplate_conformance.result import Result, Status  # noqa: PLC0415
 
     if not isinstance(record, str):
         return result_from_json(record)
     label, law, device = key
-    return Result(law=law, architecture=label, device=device, status=Status.ERROR, message=record)
+    culprits: dict[str, None] = {}
+    for (other, need, _device), result in known.items():
+        if other == label and need in needs and result.status.is_bad and not result.tentative:
+            culprits.update(dict.fromkeys(result.blocked_by or (need,)))
+    if not culprits:
+        return Result(law=law, architecture=label, device=device, status=Status.ERROR, message=record)
+    blocked_by, message = tuple(culprits), f"blocked by {', '.join(culprits)}"
+    return Result(
+        law=law,
+        architecture=label,
+        device=device,
+        status=Status.BLOCKED,
+        message=message,
+        blocked_by=blocked_by,
+    )
 
 
 def _summary(report: "Report", circumstances: "Circumstances", config: pytest.Config) -> list[str]:

@@ -6,7 +6,6 @@ Whoever only wants to know whether a text could name something imports neither t
 import importlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -194,7 +193,7 @@ def _in_module(text: str) -> "Architecture":
     except (Exception, SystemExit) as error:  # whatever it does at import
         message = sentences(
             f"{text!r} cannot be imported: {type(error).__name__}: {brief(error)}.",
-            "" if name in sys.modules else "Expected 'package.module:NAME' of something that Python can import here.",
+            f"Run from the folder that holds {name}, or install it." if _is_absent(error, name) else "",
         )
         raise ConformanceError(message) from error
     value = getattr(module, attribute, None)
@@ -207,6 +206,11 @@ def _in_module(text: str) -> "Architecture":
         did_you_mean(attribute, there) or f"The module holds: {listed(there)}.",
     )
     raise ConformanceError(message)
+
+
+def _is_absent(error: BaseException, name: str) -> bool:
+    """Whether a module, or the package that it is in, is what could not be found."""
+    return isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
 
 
 # ---- in a folder, or in a repository

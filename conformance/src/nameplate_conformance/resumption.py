@@ -28,7 +28,8 @@ def resumed(path: Path, circumstances: Circumstances, wanted: "Iterable[Cell]") 
             asks for now.
         RecordError: If the file is no journal.
     """
-    from nameplate_conformance.journal import read_journal  # noqa: PLC0415 - reads the schema
+    from nameplate_conformance.journal import read_journal  # noqa: PLC0415 - only whoever goes on needs it
+    from nameplate_conformance.schedule import with_needs  # noqa: PLC0415 - torch takes seconds
 
     journal = read_journal(path)
     before, now = _decisive(journal.circumstances), _decisive(circumstances)
@@ -36,7 +37,7 @@ def resumed(path: Path, circumstances: Circumstances, wanted: "Iterable[Cell]") 
         if before.get(what) != now.get(what):
             said = f"there {what} is {_said(before.get(what))}, here it is {_said(now.get(what))}."
             raise ConformanceError(sentences(f"{path} cannot be resumed: {said}", _WAY_OUT))
-    keys = {cell.key for cell in wanted}
+    keys = with_needs(wanted).keys()
     extra = [each for each in journal.report.results if (each.architecture, each.law, each.device) not in keys]
     if extra:
         found = listed(f"{each.law} of {each.architecture} on {each.device}" for each in extra)

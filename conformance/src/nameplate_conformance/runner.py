@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nameplate_config.wording import did_you_mean, listed, sentences
+from nameplate_conformance.admission import in_force
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.law import SPEC, Law, all_laws
@@ -149,7 +150,7 @@ def settled(cell: Cell, results: Mapping[Key, Result]) -> Result | None:
 
 def _admitted(cell: Cell, result: Result) -> Result:
     """Turn an admitted failure into `KNOWN`, and an admission that no longer holds into `STALE`."""
-    known = cell.architecture.known.get(cell.law.id)
+    known = in_force(cell.architecture.known, cell.law.id)
     if known is None:
         return result
     if result.status is Status.FAIL:

@@ -16,7 +16,7 @@ class Schedule:
 
     Attributes:
         wanted: What the report is about, in its order.
-        found: Called with each wanted result as soon as it is known, those of an earlier run not included.
+        found: Called with each result of the report as soon as it is known, those that were known before excepted.
         results: What is known, by the cells' keys.
     """
 
@@ -25,29 +25,11 @@ class Schedule:
     results: dict[Key, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Put what cells need before them."""
+        """Put what cells need before them, and leave out what is known."""
         self._asked = {cell.key for cell in self.wanted}
-        self._waiting: dict[Key, Cell] = {}
-        for cell in self.wanted:
-            self._place(cell)
+        unknown = [cell for cell in self.wanted if cell.key not in self.results]
+        self._waiting = {key: cell for key, cell in with_needs(unknown).items() if key not in self.results}
         self._busy: set[str] = set()
-
-    def _place(self, cell: Cell) -> None:
-        if cell.key in self.results or cell.key in self._waiting:
-            return
-        for need in needs_of(cell):
-            self._place(need)
-        self._waiting[cell.key] = cell
-
-    @property
-    def total(self) -> int:
-        """How many cells there are to know."""
-        return len(self.wanted)
-
-    @property
-    def known(self) -> int:
-        """How many of them are known."""
-        return sum(key in self.results for key in self._asked)
 
     def take(self) -> Cell | None:
         """Return a cell that may be judged now, and is handed to whoever asks; None if none may before another ends.
@@ -74,12 +56,28 @@ class Schedule:
 
     def _note(self, key: Key, result: Result) -> None:
         self.results[key] = result
-        if key in self._asked:
+        if key in self._asked or result.is_root:
             self.found(result)
 
     def report(self) -> list[Result]:
-        """Return the results that are known of what is wanted, in its order."""
-        return [self.results[cell.key] for cell in self.wanted if cell.key in self.results]
+        """Return the results of what is wanted, in its order; before them those of needs that are why it is blocked."""
+        causes = [each for key, each in self.results.items() if key not in self._asked and each.is_root]
+        return causes + [self.results[cell.key] for cell in self.wanted if cell.key in self.results]
+
+
+def with_needs(cells: Iterable[Cell]) -> dict[Key, Cell]:
+    """Return cells and whatever they need, by their keys; each comes after its needs."""
+    placed: dict[Key, Cell] = {}
+
+    def place(cell: Cell) -> None:
+        if cell.key not in placed:
+            for need in needs_of(cell):
+                place(need)
+            placed[cell.key] = cell
+
+    for cell in cells:
+        place(cell)
+    return placed
 
 
 def broken(cells: Iterable[Cell], failures: Mapping[str, str]) -> dict[Key, Result]:

@@ -33,6 +33,7 @@ class Plan:
         laws: Ids; every law up to *level* if there are none.
         level: The highest level that is judged; that of the profile if not given.
         workers: How many processes judge; 0 to judge in this one.
+        limit: Seconds that a worker may take for one cell; not given, a multiple of the profile's patience.
         terms: How everything is judged.
     """
 
@@ -41,6 +42,7 @@ class Plan:
     laws: tuple[str, ...] = ()
     level: int | None = None
     workers: int = 1
+    limit: float = 0.0
     terms: Terms = field(default_factory=Terms)
 
 
@@ -55,8 +57,8 @@ class Audience:
         del circumstances, wanted
         return ()
 
-    def noted(self, text: str, note: str) -> None:
-        """Hear what was said when the architecture that a text names was loaded."""
+    def noted(self, note: str) -> None:
+        """Hear of something beside the results."""
 
     def begun(self, cell: "Cell") -> None:
         """Hear that a cell is being judged now."""
@@ -67,6 +69,9 @@ class Audience:
 
 class _Judges(Protocol):
     """Whoever loads and judges: a `Crew`, or this very process."""
+
+    @property
+    def trouble(self) -> str: ...
 
     def load(self, texts: Iterable[str]) -> dict[str, Loaded]: ...
 
@@ -80,12 +85,17 @@ class _Alone:
         self._bench = Bench(terms)
 
     def __enter__(self) -> Self:
+        self._bench.prepare()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Do nothing: there is nobody else."""
+
+    @property
+    def trouble(self) -> str:
+        return self._bench.trouble
 
     def load(self, texts: Iterable[str]) -> dict[str, Loaded]:
         return {text: self._bench.load(text) for text in texts}
@@ -114,7 +124,7 @@ def conduct(plan: Plan, audience: Audience | None = None) -> tuple[Report, Circu
     if not texts:
         message = "no architecture is registered. Install a package that announces one, or say where one is."
         raise ConformanceError(message)
-    judges = Crew(plan.terms, size=plan.workers) if plan.workers else _Alone(plan.terms)
+    judges = Crew(plan.terms, size=plan.workers, limit=plan.limit) if plan.workers else _Alone(plan.terms)
     with judges:
         return _judged(plan, texts, judges, audience or Audience())
 
@@ -130,7 +140,7 @@ def _judged(plan: Plan, texts: tuple[str, ...], judges: _Judges, audience: Audie
     loaded = judges.load(texts)
     for text, each in loaded.items():
         for note in each.notes:
-            audience.noted(text, note)
+            audience.noted(f"{text}: {note}")
     subjects = {text: each.subject or Subject(label=text, reference=text) for text, each in loaded.items()}
     places = _places(subjects)
     wanted = _wanted(plan, places)
@@ -148,6 +158,8 @@ def _judged(plan: Plan, texts: tuple[str, ...], judges: _Judges, audience: Audie
         if key not in kept:
             audience.found(result)
     judges.judge(schedule, places, begun=audience.begun)
+    if judges.trouble:
+        audience.noted(judges.trouble)
     known += schedule.report()
     return report, circumstances
 

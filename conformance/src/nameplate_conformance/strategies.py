@@ -116,7 +116,8 @@ def _one_of(few: Few) -> st.SearchStrategy[Any]:
 
 
 def _each(domains: Mapping[str, Domain]) -> st.SearchStrategy[Kwargs]:
-    return st.fixed_dictionaries({name: strategy_of(domain) for name, domain in domains.items()})
+    drawn = st.fixed_dictionaries({name: strategy_of(domain) for name, domain in domains.items()})
+    return drawn.map(lambda values: {name: values[name] for name in domains})  # drawn in any order of the keys
 
 
 @lru_cache(maxsize=256)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.database import ExampleDatabase
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 
+from nameplate_conformance.admission import in_force
 from nameplate_conformance.case import Case, simplest_kwargs
 from nameplate_conformance.coverage import minimised, rows
 from nameplate_conformance.deadline import OverrunError, within
@@ -69,7 +70,7 @@ class Trial:
         try:
             self._run()
         except LawBrokenError as error:
-            return self._failed(str(error), apart=getattr(error, "apart", ()))
+            return self._failed(str(error), apart=error.apart)
         except OverrunError:
             return self._failed(f"did not end within {self.profile.patience:g} seconds")
         except (ConformanceError, Flaky, Unsatisfiable, HypothesisException) as error:
@@ -155,7 +156,7 @@ class Trial:
 
     @property
     def _is_admitted(self) -> bool:
-        return self.cell.law.id in self.cell.architecture.known
+        return in_force(self.cell.architecture.known, self.cell.law.id) is not None
 
     def _example(self, head: str, kwargs: Kwargs, seed: int) -> None:
         """Judge one example in a process that is put back as it was.

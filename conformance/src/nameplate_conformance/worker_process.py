@@ -13,6 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+READY = {"ready": True}
+"""What is answered first, without a question: from now on the time counts."""
+
 _DIE_WITH_PARENT = 1
 """What Linux calls PR_SET_PDEATHSIG."""
 
@@ -20,18 +23,22 @@ _DIE_WITH_PARENT = 1
 def main() -> None:
     """Answer until nobody asks any more."""
     questions, answers = _taken_pipes()
-    _prepare()
-    from nameplate_conformance.bench import Bench, Terms  # noqa: PLC0415 - after the search path is as it should be
+    _prepare()  # before anything that could crash
+    from nameplate_conformance.bench import Bench, Terms  # noqa: PLC0415
 
     bench: Bench | None = None
     for question in _asked(questions):
         if bench is None:
-            terms = Terms(**question)
-            sys.path[:] = terms.path
-            bench = Bench(terms)
-            continue
-        answers.write(json.dumps(_answer(bench, question)) + "\n")
-        answers.flush()
+            bench = Bench(Terms(**question))
+            bench.prepare()
+            _say(answers, READY)
+        else:
+            _say(answers, _answer(bench, question))
+
+
+def _say(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
 
 def _taken_pipes() -> tuple[TextIO, TextIO]:
@@ -64,4 +71,5 @@ def _answer(bench: Any, question: dict[str, Any]) -> dict[str, Any]:
 
     if "load" in question:
         return bench.load(question["load"]).as_json()
-    return result_to_json(bench.judge(question["judge"], question["law"], question["device"]))
+    result = bench.judge(question["judge"], question["law"], question["device"])
+    return {"result": result_to_json(result), "trouble": bench.trouble}

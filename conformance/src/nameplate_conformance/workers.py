@@ -11,6 +11,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from nameplate_config.wording import sentences
 from nameplate_conformance.bench import Loaded, Terms
 from nameplate_conformance.profiles import PROFILES
 from nameplate_conformance.result import Status
+from nameplate_conformance.worker_process import READY
 
 if TYPE_CHECKING:
     from nameplate_conformance.runner import Cell
@@ -40,6 +42,7 @@ _KEPT = 16_384
 _LAST_LINES = 3
 _TRACE = "(most recent call first)"
 _GRACE = 0.5
+_START = 600.0
 _LONGEST_WAIT = 3600.0
 
 
@@ -50,14 +53,18 @@ class Worker:
     Attributes:
         terms: How it judges.
         events: Where each answer of it goes, and None when it has ended.
+        scratch: The folder for whatever it leaves lying about.
         task: What it has been asked; None if nothing.
+        ready: Whether it has imported what it needs to judge.
         deadline: When it should have answered, in seconds of `time.monotonic`.
         overdue: Whether it has not.
     """
 
     terms: Terms
     events: "queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]]"
+    scratch: str
     task: Any = None
+    ready: bool = False
     deadline: float = float("inf")
     overdue: bool = False
     _said: bytearray = field(default_factory=bytearray)
@@ -65,7 +72,8 @@ class Worker:
     def __post_init__(self) -> None:
         """Start the process."""
         command = [sys.executable, "-P", "-c", "from nameplate_conformance.worker_process import main; main()"]
-        pipe, env = subprocess.PIPE, os.environ | ENVIRONMENT
+        here = {"TMPDIR": self.scratch, "HYPOTHESIS_STORAGE_DIRECTORY": os.path.join(self.scratch, "hypothesis")}  # noqa: PTH118 - as text
+        pipe, env = subprocess.PIPE, os.environ | ENVIRONMENT | here
         # A session of its own: neither does Ctrl-C reach it, nor what is done to it and its children anybody else.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True
@@ -73,7 +81,8 @@ class Worker:
         listeners = [threading.Thread(target=each, daemon=True) for each in (self._hear, self._overhear)]
         for each in listeners:
             each.start()
-        threading.Thread(target=self._attend, args=(listeners,), daemon=True).start()
+        self._attendant = threading.Thread(target=self._attend, args=(listeners,), daemon=True)
+        self._attendant.start()
         self.tell(self.terms.as_json())
 
     def tell(self, question: Mapping[str, Any]) -> bool:
@@ -81,7 +90,7 @@ class Worker:
         try:
             _pipe(self.process.stdin).write(json.dumps(question).encode() + b"\n")
             _pipe(self.process.stdin).flush()
-        except OSError:
+        except (OSError, ValueError):  # nobody reads it, or the pipe is closed already
             return False
         return True
 
@@ -103,6 +112,9 @@ class Worker:
         self.process.wait()
         for each in listeners:
             each.join(_GRACE)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with suppress(OSError):  # of a question that nobody has read
+                _pipe(pipe).close()
         self.events.put((self, None))
 
     def kill(self) -> None:
@@ -112,6 +124,11 @@ class Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
                 self.process.kill()
+
+    def end(self) -> None:
+        """End the process and its children, and return when they are gone."""
+        self.kill()
+        self._attendant.join()
 
     def interrupt(self) -> None:
         """End a process that should have answered, after it has said where it is."""
@@ -144,11 +161,13 @@ class Crew:
         terms: How they judge.
         size: How many there may be.
         limit: Seconds that a cell may take; not given, a multiple of the profile's patience with one example.
+        trouble: Why a failure could not be kept; empty if every one was.
     """
 
     terms: Terms
     size: int = 1
     limit: float = 0.0
+    trouble: str = ""
     _workers: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -158,6 +177,7 @@ class Crew:
 
     def __enter__(self) -> Self:
         """Start the first worker, which then imports torch beside whatever its supervisor imports."""
+        self._scratch = tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
         self._start()
         return self
 
@@ -166,8 +186,8 @@ class Crew:
     ) -> None:
         """End every worker, whatever it is doing."""
         for worker in self._workers:
-            worker.kill()
-            worker.process.wait()
+            worker.end()
+        self._scratch.cleanup()
 
     def load(self, texts: Iterable[str]) -> dict[str, Loaded]:
         """Let a worker load architectures, and return what became of each by its text."""
@@ -198,11 +218,14 @@ class Crew:
             if not self._busy():
                 return
             cell, answer = self._heard()
-            broken = isinstance(answer, str)
-            schedule.finish(cell, cell.result(Status.ERROR, message=answer) if broken else result_from_json(answer))
+            if isinstance(answer, str):
+                schedule.finish(cell, cell.result(Status.ERROR, message=answer))
+            else:
+                self.trouble = answer["trouble"] or self.trouble
+                schedule.finish(cell, result_from_json(answer["result"]))
 
     def _start(self) -> Worker:
-        self._workers.append(Worker(self.terms, self._events))
+        self._workers.append(Worker(self.terms, self._events, self._scratch.name))
         return self._workers[-1]
 
     def _busy(self) -> list[Worker]:
@@ -214,7 +237,7 @@ class Crew:
         while not worker.tell(question):  # it ended while nobody asked it anything, which is nobody's fault now
             self._workers.remove(worker)
             worker = self._start()
-        worker.task, worker.deadline = task, time.monotonic() + self.limit
+        worker.task, worker.deadline = task, time.monotonic() + (self.limit if worker.ready else _START)
 
     def _heard(self) -> tuple[Any, Any]:
         """Wait for one task to end; return it with its answer, or with a sentence on how its worker ended."""
@@ -228,6 +251,11 @@ class Crew:
                         worker.interrupt()
                         worker.deadline = float("inf")
                 continue
+            if answer == READY:
+                worker.ready, worker.deadline = True, time.monotonic() + self.limit
+                continue
+            if worker.overdue and answer is not None:
+                continue  # being asked where it is has woken it up, too late
             if answer is None and worker in self._workers:
                 self._workers.remove(worker)
             task, worker.task = worker.task, None

@@ -439,3 +439,21 @@ def test_a_torn_index_is_no_record(length: int, tmp_path: Path):
     path.write_bytes(path.read_bytes()[:length])
 
     assert Block.from_pretrained(tmp_path).width == 1
+
+
+def test_a_config_counts_for_every_variant(tmp_path: Path):
+    """A config that only a variant's record takes for a leftover is told apart too, and so is one line feed more."""
+    write_weights(tmp_path, record_metadata(EDITED, OLD.encode()))
+    write_weights(tmp_path, record_metadata(NEW, OLD.encode() + b"\n"), "model.fp16.safetensors")
+    data = mirror_bytes(tmp_path, OLD)
+    (tmp_path / "config.json").write_bytes(data)
+
+    assert data == OLD.encode() + b"\n\n"
+    assert read_config_values(open_source(tmp_path), "fp16")[0] == {"width": 1}
+
+
+def test_a_record_that_is_replaced_takes_nothing_for_stale(tmp_path: Path):
+    """What goes with the save decides nothing about the bytes of its config."""
+    write_weights(tmp_path, record_metadata(NEW, OLD.encode()))
+
+    assert mirror_bytes(tmp_path, OLD, replaced=["model.safetensors"]) == OLD.encode()

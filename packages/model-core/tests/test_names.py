@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nameplate_config import PreTrainedConfig, UnknownOptionError
-from nameplate_model import CheckpointError, MismatchError, PreTrainedModel, migrates_state
+from nameplate_model import CheckpointError, MismatchError, PreTrainedModel, load_weights, migrates_state
 
 
 class NetConfig(PreTrainedConfig):
@@ -391,6 +391,19 @@ def test_a_plan_migrates_names_alone(tmp_path: Path):
     rewrite(tmp_path, halved)
 
     assert Third.plan_load(tmp_path).report == Third.from_pretrained(tmp_path).load_report
+
+
+@pytest.mark.parametrize("rewritten", [halved, None], ids=["first", "present"])
+def test_a_model_that_is_there_is_filled_from_any_version(rewritten: Any, tmp_path: Path):
+    """`load_weights` knows the versions of the class whose model it fills."""
+    model = saved(Third, tmp_path)
+    if rewritten is not None:
+        rewrite(tmp_path, rewritten)
+    filled = Third(model.config)
+    report = load_weights(filled, tmp_path)
+
+    assert same(filled, model)
+    assert report.exact
 
 
 def test_a_newer_version_is_an_error(tmp_path: Path):

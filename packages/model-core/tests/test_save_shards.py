@@ -384,6 +384,16 @@ def test_the_config_of_a_variant_counts(tmp_path: Path):
     assert same(Net.from_pretrained(tmp_path, variant="fp16"), first)
 
 
+def test_the_config_saved_last_counts_for_every_variant(tmp_path: Path):
+    """A save of the plain weights counts for a variant as well, where its record takes just that config for stale."""
+    first, second = (Net(NetConfig.from_dict({"width": 4, "note": note})) for note in (1, 2))
+    first.save_pretrained(tmp_path)
+    second.save_pretrained(tmp_path, variant="fp16")
+    first.save_pretrained(tmp_path)
+
+    assert Net.from_pretrained(tmp_path, variant="fp16").config.note == first.config.note == 1
+
+
 @pytest.mark.parametrize("variant", ["", "../x", "a/b", "a-00001-of-00002"])
 def test_a_variant_that_is_no_word_is_an_error(variant: str, tmp_path: Path):
     """A variant that would make a path, or the name of another's shard, is refused before anything is made."""

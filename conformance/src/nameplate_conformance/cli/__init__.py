@@ -6,6 +6,7 @@ Exit code 0 if everything that was judged conforms, 1 if something does not, 2 i
 import click
 
 from nameplate_conformance.cli.diff import diff
+from nameplate_conformance.cli.golden import golden
 from nameplate_conformance.cli.laws import explain, list_laws
 from nameplate_conformance.cli.new import new
 from nameplate_conformance.cli.replay import replay
@@ -19,5 +20,5 @@ def main() -> None:
     """Prove that an architecture survives save, register and from_pretrained, or show why not."""
 
 
-for command in (run, replay, list_laws, explain, diff, new, run_selftest):
+for command in (run, replay, list_laws, explain, diff, golden, new, run_selftest):
     main.add_command(command)

@@ -83,9 +83,9 @@ class Watch(Audience):
         self._bar.update(self._task, total=self.total, completed=self.known)
         return kept
 
-    def noted(self, text: str, note: str) -> None:
+    def noted(self, note: str) -> None:
         """Print a note."""
-        self._console.print(f"{text}: {note}", style="yellow", markup=False, highlight=False)
+        self._console.print(note, style="yellow", markup=False, highlight=False)
 
     def begun(self, cell: "Cell") -> None:
         """Show what is being judged."""

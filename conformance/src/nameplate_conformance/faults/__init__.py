@@ -1,7 +1,8 @@
 """Faults: kill a save, tear its writes, fail its calls and cut the power at every change, and see what is left.
 
-`sweep` takes any saver, and `contend` lets several save and load at once. Where the system permits it, system calls are traced (`unsupported` says why not), so that
-no change of any language or thread escapes; elsewhere Python's own functions are patched.
+`sweep` takes any saver, and `contend` lets several save and load at once. Where the system permits it, system calls
+are traced (`unsupported` says why not), so that no change of any language or thread escapes; elsewhere Python's own
+functions are patched.
 """
 
 from nameplate_conformance.faults.contention import Contention as Contention

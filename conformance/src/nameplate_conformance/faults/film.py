@@ -11,7 +11,8 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from nameplate_conformance.faults.fault import Call
@@ -213,9 +214,5 @@ def _read(spool: Path) -> Iterator[Frame]:
 
 def _unseen(frames: Sequence[Frame]) -> tuple[str, ...]:
     named = {path for frame in frames if frame.call for path in frame.call.paths}
-    changed = {
-        path
-        for before, after in zip(frames, frames[1:], strict=False)
-        for path, _ in before.held.items() ^ after.held.items()
-    }
+    changed = {path for before, after in pairwise(frames) for path, _ in before.held.items() ^ after.held.items()}
     return tuple(sorted(changed - named))

@@ -43,7 +43,7 @@ class _Step:
 
 
 def losses(film: Film) -> list[Loss]:
-    """Return everything that a power failure may leave, at any moment of a save and after it, each only once.
+    r"""Return everything that a power failure may leave, at any moment of a save and after it, each only once.
 
     Args:
         film: What was seen of the save.
@@ -54,7 +54,7 @@ def losses(film: Film) -> list[Loss]:
         >>> from nameplate_conformance.faults.fault import Call
         >>> empty, full = Frame(None, {}, {}), Frame(Call("write", ("a",), 4), {"a": 0}, {0: b"text"})
         >>> [each.held.get("a") for each in losses(Film([empty, full])) if each.finished]
-        [None, b'text', b'', b'\\x00\\x00\\x00\\x00', b'te']
+        [None, b'text', b'', b'\x00\x00\x00\x00', b'te']
     """
     found: dict[tuple[bool, frozenset[tuple[str, bytes]]], Loss] = {}
     last = len(film.frames) - 1

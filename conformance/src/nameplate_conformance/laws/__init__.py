@@ -22,6 +22,7 @@ from nameplate_conformance.laws import l4_trust as l4_trust
 from nameplate_conformance.laws import l5_device as l5_device
 from nameplate_conformance.laws import l5_running as l5_running
 from nameplate_conformance.laws import l6_compile as l6_compile
+from nameplate_conformance.laws import l6_life_machine as l6_life_machine
 from nameplate_conformance.laws import l6_training as l6_training
 from nameplate_conformance.laws import l7_crash as l7_crash
 from nameplate_conformance.laws import l7_damage as l7_damage

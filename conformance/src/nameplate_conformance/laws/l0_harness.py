@@ -11,6 +11,7 @@ import torch
 from nameplate_config import fields
 from nameplate_config.wording import listed, sentences
 from nameplate_conformance.adequacy import unreached, values_by_field
+from nameplate_conformance.anchors import MOST_PARAMETERS, anchors_of
 from nameplate_conformance.bits import outputs, state_bits
 from nameplate_conformance.case import Case, drawn_kwargs
 from nameplate_conformance.coverage import coverage_of
@@ -19,10 +20,9 @@ from nameplate_conformance.isolation import process_state
 from nameplate_conformance.law import Evidence, Scope, law, require
 
 _SAMPLES = 60
-_BUILT = 12
+_BUILT = 8
 _LEAST_DISTINCT = 5
 _MOST_REJECTED = 0.2
-_MOST_PARAMETERS = 200_000
 _MOST_BYTES = 1_000_000
 
 
@@ -55,7 +55,7 @@ def _too_few(case: Case, number: int) -> str:
     found = f"only {number} different configs of {name} can be drawn, and {_LEAST_DISTINCT} are needed"
     return sentences(
         f"{found}." if typed else f"{name} has no typed field: {found}.",
-        "Say what its fields may be, as in `width: Annotated[int, Tiny(1, 2)] = 8`,",
+        "Say what its fields may be, as in `width: Annotated[int, Tiny(1, 2)] = 8`, "
         'or give the Architecture strategies, as in fields={"width": st.integers(1, 4)}',
     )
 
@@ -67,7 +67,8 @@ def simplest_example_is_small(case: Case, evidence: Evidence) -> None:
     size with Tiny values."""
     model = case.model()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    require(parameters < _MOST_PARAMETERS, f"the simplest model has {parameters:,} parameters")
+    reason = anchors_of(case.architecture).reason
+    require(parameters < MOST_PARAMETERS, sentences(f"the simplest model has {parameters:,} parameters.", reason))
     size = sum(each.data.numel() for each in state_bits(model).values())
     require(size < _MOST_BYTES, f"the state of the simplest model has {size:,} bytes")
     answered = list(outputs(case.answer(model)))
@@ -97,30 +98,31 @@ def process_is_left_alone(case: Case, evidence: Evidence) -> None:
 
 @law("A04", "the examples are adequate", level=0, needs=["A02"], scope=Scope.ONCE)
 def examples_are_adequate(case: Case, evidence: Evidence) -> None:
-    """The examples reach what the config declares: each field has two values at least unless there is only one, every
-    choice of a Literal, bool or None comes up, every Tiny value, bound and length, and models of two different sets of
-    names and shapes. What no example reaches, no law judges: with one shape alone, a loader that ignores the config
-    would pass."""
-    rows = [*coverage_of(case.architecture).rows, *coverage_of(case.architecture, exotic=True).rows]
-    values, given = values_by_field(rows), case.architecture.fields
+    """The examples reach what the config declares: each field has two values at least unless it can have only one;
+    every choice of a Literal, an Enum, a bool or None comes up, and so does every Tiny value, bound and length; and the
+    models have two different sets of names and shapes at least. What no example reaches, no law judges. With one shape
+    alone, a loader that ignores the config would pass."""
+    examples = [*coverage_of(case.architecture).rows, *coverage_of(case.architecture, exotic=True).rows]
+    values, given = values_by_field(examples), case.architecture.fields
     missing = [
         text
         for each in fields(case.config_class)
         for text in unreached(each, values.get(each.name, []), given=each.name in given)
     ]
-    require(
-        not missing,
-        sentences(
-            f"{listed(missing)} in any of {len(rows)} examples that go through what {case.config_class.__name__} declares.",
-            "Make it possible beside the other fields, with an OnlyWhen mark or the Architecture's `constrain`,",
-            "declare less, or give the Architecture a strategy in `fields`",
-        ),
-    )
+    require(not missing, _unreached(case, missing, len(examples)))
     evidence.count("values", sum(len({repr(each) for each in seen}) for seen in values.values()))
     if case.head:
         shapes = {signature for signature in _signatures(case) if signature}
         require(len(shapes) != 1, _one_shape(case))
         evidence.count("shapes", len(shapes))
+
+
+def _unreached(case: Case, missing: list[str], number: int) -> str:
+    return sentences(
+        f"{case.config_class.__name__} declares what none of {number} examples has: {listed(missing)}.",
+        "Where other fields forbid it, say so with an OnlyWhen mark or the Architecture's `constrain`; "
+        "else declare less, or give the Architecture a strategy in `fields`",
+    )
 
 
 def _signatures(case: Case) -> Iterator[tuple[Any, ...]]:

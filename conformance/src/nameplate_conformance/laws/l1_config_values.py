@@ -14,7 +14,7 @@ from nameplate_config import ConfigError, PreTrainedConfig, fields
 from nameplate_conformance.case import Case
 from nameplate_conformance.fresh import ask
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
-from nameplate_conformance.negatives import wrong_values
+from nameplate_conformance.negatives import wrong_together, wrong_values
 from nameplate_conformance.sameness import same
 from nameplate_conformance.snapshot import Snapshot
 
@@ -87,7 +87,8 @@ def alias_is_the_field(case: Case, evidence: Evidence) -> None:
 @law("C12", "wrong values are refused", level=1, needs=["C01"])
 def wrong_values_are_refused(case: Case, evidence: Evidence) -> None:
     """A value of the wrong type, out of bounds or not among the choices is a ConfigError that names the field, whether
-    it comes from an argument, a file or an assignment; and a refused assignment changes nothing."""
+    it comes from an argument, a file or an assignment; and a refused assignment changes nothing. So is a value that has
+    no effect beside that of another field (`OnlyWhen`)."""
     config = case.config()
     for field in fields(case.config_class):
         for wrong in wrong_values(field.annotation):
@@ -98,6 +99,9 @@ def wrong_values_are_refused(case: Case, evidence: Evidence) -> None:
             _require_refusal(lambda: setattr(config, field.name, wrong), field.name, "an assignment")  # noqa: B023
             before.require_unchanged(config.to_dict(), f"the refused assignment of {wrong!r} changed")
             evidence.count("wrong values")
+    for name, together in wrong_together(case.config_class, case.kwargs):
+        _require_refusal(lambda: case.config_class(**together), name, "an argument beside others")  # noqa: B023
+        evidence.count("wrong combinations")
     if not evidence.counts:
         inapplicable("no field says what it accepts")
 

@@ -1,11 +1,6 @@
 """Level 2: a model is a well-behaved function and torch module: it forgets nothing and remembers nothing."""
 
 import copy
-import importlib
-import io
-import pickle
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +9,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from nameplate_conformance.answers import another_batch, batch_size, close, named, require_promised
 from nameplate_conformance.bits import bits, every_tensor, output_bits, require_same, state_bits
 from nameplate_conformance.case import Case
+from nameplate_conformance.copies import pickled
 from nameplate_conformance.law import Evidence, Strength, inapplicable, law, require
 from nameplate_conformance.overlaps import in_common, same_objects
 
@@ -108,7 +104,7 @@ def copy_is_the_same_model(case: Case, evidence: Evidence) -> None:
     model = case.poisoned()
     copies = {"copied": copy.deepcopy(model)}
     if not any(is_parametrized(module) for module in model.modules()):
-        copies["pickled"] = _pickled(model)
+        copies["pickled"] = pickled(model)
     for when, other in copies.items():
         common = in_common(model, other)
         require(not common, f"{when}: the original and the other share the memory of {', '.join(common[:4])}")
@@ -127,48 +123,6 @@ def _natures(model: nn.Module) -> dict[str, bool]:
 
 def _modes(model: nn.Module) -> dict[str, bool]:
     return {name: module.training for name, module in model.named_modules(remove_duplicate=False)}
-
-
-_unnamed: dict[int, type] = {}
-
-
-def _class_of(identity: int) -> type:
-    return _unnamed[identity]
-
-
-class _Pickler(pickle.Pickler):
-    """Writes a class that no module holds under its name as itself.
-
-    Such a class was made inside a function, as in a test; where it is defined is not the model's fault.
-    """
-
-    def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, type) or _is_importable(obj):
-            return NotImplemented
-        _unnamed[id(obj)] = obj
-        return _class_of, (id(obj),)
-
-
-def _pickled(model: Any) -> Any:
-    """Return a model that went through pickle, by way of torch, without which narrow floats do not."""
-    stream = io.BytesIO()
-    try:
-        torch.save(model, stream, pickle_module=SimpleNamespace(Pickler=_Pickler, __name__="pickle"))
-        stream.seek(0)
-        return torch.load(stream, weights_only=False)
-    finally:
-        _unnamed.clear()
-
-
-def _is_importable(cls: type) -> bool:
-    found: Any = None
-    try:
-        found = importlib.import_module(cls.__module__)
-        for part in cls.__qualname__.split("."):
-            found = getattr(found, part)
-    except (AttributeError, ImportError):
-        return False
-    return found is cls
 
 
 @law("M17", "evaluation follows training", level=2, needs=["M05"], strength=Strength.SHOULD)

@@ -148,11 +148,19 @@ def _with_a_head(model: nn.Module) -> None:
     model.add_module(_HEAD, nn.Linear(2, 2))
 
 
+def _with_versions_of(model_class: type[PreTrainedModel]) -> type:
+    """Return a base class for models whose names have as many versions as those of a class, all of them the same."""
+    steps = range(1, model_class.state_dict_version)
+    marked = {f"conformance_step_{each}": nameplate_model.migrates_state(each, each + 1) for each in steps}
+    body = {name: staticmethod(mark(lambda state: state)) for name, mark in marked.items()}
+    return type("Versions", (), {**body, "state_dict_version": model_class.state_dict_version})
+
+
 def _one_inside_the_other(case: Case) -> tuple[Case, Case]:
     body = carrying(case, lambda _: None, name="ConformanceBody", base_model_prefix=_BODY)
     inner = body.model_class
 
-    class ConformanceHead(PreTrainedModel):
+    class ConformanceHead(_with_versions_of(inner), PreTrainedModel):  # type: ignore[misc]
         config_class = inner.config_class
         base_model_prefix = _BODY
 

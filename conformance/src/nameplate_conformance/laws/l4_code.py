@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nameplate_auto import CONFIG_MAPPING, read_remote_code
 from nameplate_config import SourceCodeError
 from nameplate_config.record import CONFIG_NAME
@@ -30,7 +32,6 @@ class Absent(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {{fullname!r}}", name=fullname)
 sys.meta_path.insert(0, Absent())
 import torch
-from safetensors.torch import load_file, save_file
 import nameplate_auto
 torch.set_num_threads(1)
 def note(value):
@@ -46,10 +47,10 @@ for head, folder, inputs, kept in {checkpoints!r}:
     auto_class = getattr(nameplate_auto, head, None) or type(head, (nameplate_auto.AutoClass,), {{}})
     model = auto_class.from_pretrained(folder, trust_remote_code=True)
     with torch.no_grad():
-        note(model(**load_file(inputs)))
+        note(model(**torch.load(inputs, weights_only=True)))
     for name, tensor in torch.nn.Module.state_dict(model).items():
         found[f"state {{name}}"] = tensor.clone(memory_format=torch.contiguous_format)
-    save_file(found, kept)
+    torch.save(found, kept)
     answer.append(type(model).__name__)
 """
 """What a fresh process without the package does: load, answer, and leave the bits of both in a file."""
@@ -63,8 +64,6 @@ def code_travels_with_the_weights(case: Case, evidence: Evidence) -> None:
     """A checkpoint that is saved with its code loads, once that is allowed, in a fresh process that lacks its package,
     as a model of the same class with the same bits that answers the same. Otherwise whoever gets the checkpoint needs
     a package that may never have been published."""
-    from safetensors.torch import load_file  # noqa: PLC0415 - what nameplate-model brings
-
     if not is_first_head(case):
         return  # all heads are loaded by one process, which takes long enough to start
     package = case.model_class.__module__.partition(".")[0]
@@ -76,7 +75,7 @@ def code_travels_with_the_weights(case: Case, evidence: Evidence) -> None:
         names = ask(NO_PACKAGES + _ELSEWHERE.format(package=package, checkpoints=checkpoints))
         expected = [type(model).__name__ for model in models.values()]
         require(names == expected, f"a process without {package} loads {', '.join(names)}")
-        after = {head: load_file(around / head / "found") for head in models}
+        after = {head: torch.load(around / head / "found", weights_only=True) for head in models}
     for head, model in models.items():
         before, read = _answer_and_state(case, model), {name: bits(tensor) for name, tensor in after[head].items()}
         require_same(before, read, evidence, what="tensors", when=f"{head} loaded without {package}")
@@ -84,12 +83,9 @@ def code_travels_with_the_weights(case: Case, evidence: Evidence) -> None:
 
 def _packed(case: Case, folder: Path) -> PreTrainedModel:
     """Save a model with its code, and inputs of it, for a process that has nothing else; return the model."""
-    from safetensors.torch import save_file  # noqa: PLC0415
-
     model = case.poisoned()
     _save_with_code(case, model, folder / "checkpoint")
-    inputs = {name: value.contiguous() for name, value in case.inputs(model).items()}
-    save_file(inputs, folder / "inputs")
+    torch.save(case.inputs(model), folder / "inputs")
     return model
 
 

@@ -1,7 +1,6 @@
 """Level 7, crashes: whatever befalls a save, and whoever saves or loads meanwhile, a folder holds what was saved."""
 
 import os
-
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -59,7 +58,9 @@ def save_is_all_or_nothing(case: Case, evidence: Evidence) -> None:
                 lay_out(folder, start)
                 error, _ = _struck(partial(known[1].save, shards=then), folder, EIO, at)
                 found = seen_or_error(case, folder, known)
-                require(found in {OLD, NEW}, f"{what}, {_at(film, EIO, at)}: it raised {_told(error)}, there is {found}")
+                require(
+                    found in {OLD, NEW}, f"{what}, {_at(film, EIO, at)}: it raised {_told(error)}, there is {found}"
+                )
                 evidence.count("failed saves")
 
 

@@ -135,6 +135,7 @@ def _take_over(model: nn.Module, built: nn.Module) -> None:
 def hub_loader_and_we_read_each_other(case: Case, evidence: Evidence) -> None:
     """What huggingface_hub saves, in one file and in shards, loads here, and its loader fills a newly built model with
     what we saved."""
+    _installed("numpy")  # safetensors writes tensors of torch through it
     hub = _installed("huggingface_hub")
     model = case.poisoned()
     state = weights(model)

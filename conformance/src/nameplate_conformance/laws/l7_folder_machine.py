@@ -1,15 +1,11 @@
 """Level 7, histories: a folder after any sequence of saves, crashes and refusals."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
-from zlib import crc32
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from nameplate_config import ConfigError, NameplateError
 from nameplate_conformance.bits import state_bits
@@ -18,11 +14,12 @@ from nameplate_conformance.faults import LASTING_ENOSPC
 from nameplate_conformance.faults.film import filmed, lay_out
 from nameplate_conformance.faults.patcher import patched
 from nameplate_conformance.generations import NUMBER, Generation, generations, name_of
-from nameplate_conformance.law import Cost, Evidence, broken, law, require
+from nameplate_conformance.histories import HistoryMachine, judge_histories
+from nameplate_conformance.law import Cost, Evidence, law
 from nameplate_model import CommittedError
 
-_HISTORIES, _STEPS = 4, 10
-_ALIKE = 3  # generations of one config; the last one is of another
+_HISTORIES, _STEPS = 4, 12
+_ALIKE = 2  # generations of one config; the last one is of another
 _DRAWN = 12
 
 Whole = tuple[int, int]
@@ -40,24 +37,7 @@ def folder_is_its_last_save(case: Case, evidence: Evidence) -> None:
     disk or refused, a load gives what the last save that came to its end has saved under that variant's name. Folders
     live longer than the scripts that write to them, and a stale file is loaded without a word."""
     known = tuple(_known(case))
-    body = {"case": case, "known": known, "evidence": evidence}
-    machine: Callable[[], FolderMachine] = type("Machine", (FolderMachine,), body)
-    hypothesis.seed(crc32(f"{case.kwargs} {case.seed}".encode()))(machine)
-    run_state_machine_as_test(machine, settings=_settings())  # type: ignore[no-untyped-call]
-
-
-def _settings() -> settings:
-    return settings(
-        max_examples=_HISTORIES,
-        stateful_step_count=_STEPS,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink],
-        report_multiple_bugs=False,
-        print_blob=False,
-        verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
-    )
+    judge_histories(FolderMachine, case, histories=_HISTORIES, steps=_STEPS, known=known, evidence=evidence)
 
 
 def _known(case: Case) -> list[Generation]:
@@ -82,18 +62,14 @@ def _shapes(generation: Generation) -> dict[str, tuple[int, ...]]:
     return {name: each.shape for name, each in generation.weights.items()}
 
 
-class FolderMachine(RuleBasedStateMachine):
+class FolderMachine(HistoryMachine):
     """A folder, and beside it what a load of each variant should give.
 
     Attributes:
-        case: Whose models are saved.
         known: What is saved, numbered from 1.
-        evidence: Counts the loads.
     """
 
-    case: ClassVar[Case]
     known: ClassVar[tuple[Generation, ...]]
-    evidence: ClassVar[Evidence]
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +77,6 @@ class FolderMachine(RuleBasedStateMachine):
         self.folder = self.block.__enter__()
         self.saved: dict[str | None, Whole] = {}
         """By variant."""
-        self.history: list[str] = []
 
     def teardown(self) -> None:
         """Remove the folder."""
@@ -143,10 +118,10 @@ class FolderMachine(RuleBasedStateMachine):
         """Find out whether a save that did not come to its end has come to its commit; the law allows both."""
         before, after = self.saved.get(variant), (number, number)
         wrong = self.differs(variant, before)
-        if not wrong:
+        if not wrong and before != after:
             return
-        if self.differs(variant, after):
-            self.complain(variant, f"{wrong}; nor is it {name_of(number)}")
+        if wrong and self.differs(variant, after):
+            self.complain(f"{_title(variant)}: {wrong}; nor is it {name_of(number)}")
         self.saved[variant] = after
         for other, (weights, config) in self.saved.items():
             if self.differs(other, (weights, config)):
@@ -154,25 +129,17 @@ class FolderMachine(RuleBasedStateMachine):
 
     # ---- what is done
 
-    def note(self, step: str) -> None:
-        """Remember a step, for the message."""
-        self.history.append(step)
-
-    def complain(self, variant: str | None, wrong: str) -> None:
-        """Say that the law does not hold, and after which steps."""
-        broken(f"after {', '.join(self.history) or 'nothing'}: the {variant or 'default'} variant: {wrong}")
-
     @rule(number=numbers, shards=st.booleans(), variant=variants)
     def save(self, number: int, *, shards: bool, variant: str | None) -> None:
         """Save a model over whatever is there."""
-        self.note(f"save({_told(number, shards, variant)})")
+        self.note("save", _told(number, shards, variant), number=number, shards=shards, variant=variant)
         self.known[number - 1].save(self.folder, shards=shards, variant=variant)
         self.completed(variant, (number, number))
 
     @rule(number=numbers)
     def save_config(self, number: int) -> None:
         """Save a config alone."""
-        self.note(f"save_config({number})")
+        self.note("save_config", f"save_config({number})", number=number)
         self.known[number - 1].model.config.save_pretrained(self.folder)
         self.saved = {variant: (weights, number) for variant, (weights, _) in self.saved.items()}
 
@@ -183,7 +150,8 @@ class FolderMachine(RuleBasedStateMachine):
         there = [each for each, whole in self.saved.items() if self.fits(whole)]
         source = there[place % len(there)]
         weights, config = self.saved[source]
-        self.note(f"save({_told(source or 'default', shards, variant)}, as it was loaded)")
+        what = _told(f"what {_title(source)} loads", shards, variant)
+        self.note("save_what_was_loaded", what, place=place, shards=shards, variant=variant)
         loaded = self.load(source)
         Generation(weights, loaded, self.known[weights - 1].weights).save(self.folder, shards=shards, variant=variant)
         self.completed(variant, (weights, config))
@@ -193,26 +161,28 @@ class FolderMachine(RuleBasedStateMachine):
         """Be killed in a save."""
         save = partial(self.known[number - 1].save, self.folder, shards=shards, variant=variant)
         left = list(filmed(save, self.folder).killed())
-        if not left:
-            self.note(f"save({_told(number, shards, variant)})")
+        when, held = left[moment % len(left)] if left else ("unchanged", None)
+        what = f"{_told(number, shards, variant)} {when}"
+        self.note("crash", what, number=number, shards=shards, variant=variant, moment=moment)
+        if held is None:
             self.completed(variant, (number, number))
             return
-        when, held = left[moment % len(left)]
-        self.note(f"save({_told(number, shards, variant)}, {when})")
         lay_out(self.folder, held)
         self.interrupted(variant, number)
 
     @rule(number=numbers, shards=st.booleans(), variant=variants, moment=moments)
     def fill_the_disk(self, number: int, *, shards: bool, variant: str | None, moment: int) -> None:
         """Save on a disk that becomes full."""
-        self.note(f"save({_told(number, shards, variant)}, on a disk full from change {moment} on)")
+        what = f"{_told(number, shards, variant)} on a disk full from change {moment} on"
+        self.note("fill_the_disk", what, number=number, shards=shards, variant=variant, moment=moment)
         with patched(self.folder, LASTING_ENOSPC, moment) as failed:
             try:
                 self.known[number - 1].save(self.folder, shards=shards, variant=variant)
             except CommittedError:
                 pass
             except NameplateError:
-                require(failed, f"after {', '.join(self.history)}: the save fails, and no call of it has failed")
+                if not failed:
+                    self.complain("the save fails, and no call of it has failed")
         if failed:
             self.interrupted(variant, number)
         else:
@@ -221,22 +191,26 @@ class FolderMachine(RuleBasedStateMachine):
     @rule(number=numbers, variant=variants)
     def refuse(self, number: int, variant: str | None) -> None:
         """Try to save what is no tensor."""
-        self.note(f"save(no tensor{'' if variant is None else f', variant={variant!r}'})")
+        self.note("refuse", _told("no tensor", shards=False, variant=variant), number=number, variant=variant)
         options: dict[str, Any] = {"state_dict": {"weight": None}, "variant": variant}
         try:
             self.known[number - 1].model.save_pretrained(self.folder, **options)
         except NameplateError:
             return
-        self.complain(variant, "a save of what is no tensor is not refused")
+        self.complain("a save of what is no tensor is not refused")
 
     @invariant()
-    def loads_what_was_saved(self) -> None:
+    def look(self) -> None:
         """Every variant is what was saved last under its name, and one that nobody saved is refused."""
         for variant in (None, "ema", "absent"):
             wrong = self.differs(variant, self.saved.get(variant))
             if wrong:
-                self.complain(variant, wrong)
+                self.complain(f"{_title(variant)}: {wrong}")
 
 
-def _told(what: object, shards: bool, variant: str | None) -> str:  # noqa: FBT001 - as it is drawn
-    return f"{what}{', shards' if shards else ''}{'' if variant is None else f', variant={variant!r}'}"
+def _title(variant: str | None) -> str:
+    return "the default" if variant is None else f"variant {variant!r}"
+
+
+def _told(what: object, shards: bool, variant: str | None) -> str:
+    return f"save({what}{', shards' if shards else ''}{'' if variant is None else f', variant={variant!r}'})"

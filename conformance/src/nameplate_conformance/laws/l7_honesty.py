@@ -41,7 +41,7 @@ def what_it_says_it_cannot_it_cannot(case: Case, evidence: Evidence) -> None:
     for text, bolder, readers in claims:
         bold = replace(case.architecture, tags=bolder)
         witness = any(_fails(each, law_id) for law_id in readers for each in _examples(case, bold, law_id))
-        require(witness, f"the tag {text} is stale: without it {' and '.join(readers)} hold too; remove it")
+        require(witness, f"the tag {text} is stale: without it nothing fails in {' or '.join(readers)}; remove it")
         evidence.count("tags")
 
 

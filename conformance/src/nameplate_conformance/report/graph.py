@@ -50,7 +50,7 @@ class Graph:
 
 
 def graph(root: str, laws: Mapping[str, Law], blocked: Sequence[str], tones: Mapping[str, str]) -> Graph | None:
-    """Return the graph around a root cause; None if the law stands alone.
+    """Return the graph around a root cause; None if the law stands alone, or is of another version and unknown.
 
     Args:
         root: The id of the law that fails by itself.
@@ -58,8 +58,8 @@ def graph(root: str, laws: Mapping[str, Law], blocked: Sequence[str], tones: Map
         blocked: The laws that it blocks, in that order.
         tones: What became of each law.
     """
-    columns = _columns(root, laws, blocked)
-    if len(columns) == 1:
+    columns = _columns(root, laws, blocked) if root in laws else []
+    if len(columns) <= 1:
         return None
     tallest = max(map(_rows, columns))
     boxes = [box for number, column in enumerate(columns) for box in _stacked(number, column, tallest, tones)]

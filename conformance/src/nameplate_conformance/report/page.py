@@ -4,17 +4,17 @@ Only how the page is put together. What it shows is ordered in `views`, drawn by
 the templates.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from nameplate_conformance.errors import ConformanceError
+from nameplate_conformance.guidance import Guidance, guidance
 from nameplate_conformance.law import LEVELS
-from nameplate_conformance.report.matrix import claim, verdict
+from nameplate_conformance.report.matrix import claim, judged_devices, verdict
 from nameplate_conformance.report.views import lasted, views
-from nameplate_conformance.result import Report, Status
+from nameplate_conformance.result import Report
 
 _environment = Environment(
     loader=PackageLoader("nameplate_conformance", "report/templates"),
@@ -24,16 +24,6 @@ _environment = Environment(
     undefined=StrictUndefined,
 )
 _environment.filters["lasted"] = lasted
-
-
-def _advice(law_id: str) -> Any:
-    try:
-        return importlib.import_module("nameplate_conformance.guidance").guidance(law_id)
-    except ModuleNotFoundError:
-        return None
-
-
-_environment.globals["advice"] = _advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +65,19 @@ def render_page(report: Report, *, title: str = "Conformance", sections: Sequenc
         views=judged,
         plate=_plate(report, sum(view.seconds for view in judged)),
         levels=LEVELS,
+        advice=_advice,
     )
 
 
 def _plate(report: Report, seconds: float) -> dict[str, str]:
     """Return what stands on the plate at the top of the page: what was judged, by which rules, how and when."""
-    devices = report.devices()
-    absent = [each for each in devices if report.count(Status.NOT_RUN, device=each) == _judgements(report, each)]
+    judged = judged_devices(report)
     fields = {
         "Architecture": ", ".join(report.architectures()),
         "Level": f"L{report.level} {LEVELS[report.level]}" if report.level >= 0 else "none reached",
         "Spec": report.spec,
-        "Devices": ", ".join(each for each in devices if each not in absent),
-        "Not run": ", ".join(absent),
+        "Devices": ", ".join(judged),
+        "Not run": ", ".join(each for each in report.devices() if each not in judged),
         "Profile": report.profile,
         "Seed": "fixed" if report.seed is None else str(report.seed),
         "Judged in": lasted(seconds),
@@ -96,5 +86,9 @@ def _plate(report: Report, seconds: float) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
-def _judgements(report: Report, device: str) -> int:
-    return sum(each.device == device for each in report.results)
+def _advice(law_id: str) -> Guidance | None:
+    """Return the guidance for a law; None for one that this suite does not know, as in a report of another version."""
+    try:
+        return guidance(law_id)
+    except ConformanceError:
+        return None

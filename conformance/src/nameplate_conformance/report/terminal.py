@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
@@ -16,6 +17,8 @@ from nameplate_conformance.report.matrix import MARKS, law_of, matrix, verdict
 from nameplate_conformance.result import Report, Result
 
 _STYLES = {"good": "green", "bad": "bold red", "none": "dim"}
+_PLAIN = str.maketrans({"✓": "+", "✗": "x", "◌": "o", "∅": "0", "·": "-", "—": "-", "…": "..."})
+"""What stands for our own signs where a terminal has no Unicode."""
 
 
 def print_report(report: Report, console: Console, circumstances: Circumstances | None = None) -> None:
@@ -26,20 +29,35 @@ def print_report(report: Report, console: Console, circumstances: Circumstances 
         console: Where to.
         circumstances: Under which, to say the versions of the architectures too.
     """
+    write = _Writer(console.encoding)
     for architecture in report.architectures():
-        console.print(_headline(report, architecture, circumstances))
-        console.print(_table(report, architecture))
+        console.print(write(_headline(report, architecture, circumstances), "bold"))
+        console.print(_table(report, architecture, write))
         for result in report.of(architecture):
             if result.is_root:
-                console.print(_title(result))
-                console.print(Padding(Text("\n".join(_cause(report, result))), (0, 0, 0, 2)))
+                console.print(write(f"{MARKS[result.status]} {_heading(result)}", _STYLES["bad"]))
+                console.print(Padding(write("\n".join(_cause(report, result))), (0, 0, 0, 2), expand=False))
         for result in report.of(architecture):
             if result.tentative:
-                console.print(_tentative(result))
-    console.print(Text(verdict(report), style="bold green" if report.passed else "bold red"))
+                console.print(write(_tentative(result), "dim"))
+    console.print(write(verdict(report), "bold green" if report.passed else "bold red"))
 
 
-def _headline(report: Report, architecture: str, circumstances: Circumstances | None) -> Text:
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Makes texts that a terminal of some encoding can show."""
+
+    encoding: str
+
+    def __call__(self, text: str, style: str = "") -> Text:
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:
+            text = text.translate(_PLAIN).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return Text(text, style=style)
+
+
+def _headline(report: Report, architecture: str, circumstances: Circumstances | None) -> str:
     version = circumstances.subject(architecture).version if circumstances else ""
     torch = report.versions.get("torch", "")
     parts = [
@@ -49,23 +67,22 @@ def _headline(report: Report, architecture: str, circumstances: Circumstances | 
         report.profile,
         "" if report.seed is None else f"seed {report.seed}",
     ]
-    return Text(" · ".join(part for part in parts if part), style="bold")
+    return " · ".join(part for part in parts if part)
 
 
-def _table(report: Report, architecture: str) -> Table:
+def _table(report: Report, architecture: str, write: _Writer) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("level", "laws", *report.devices()):
         table.add_column(column, justify="right" if column == "laws" else "left", overflow="fold")
     for name, crossings in matrix(report, architecture):
         laws = {result.law for crossing in crossings for result in crossing.results}
-        cells = (Text(each.text, style=_STYLES[each.tone]) for each in crossings)
+        cells = (write(each.text, _STYLES[each.tone]) for each in crossings)
         table.add_row(name, str(len(laws)), *cells)
     return table
 
 
-def _title(result: Result) -> Text:
-    title = f"{MARKS[result.status]} {result.law} [{result.device}]  {law_of(result.law).title}"
-    return Text(title, style=_STYLES["bad"])
+def _heading(result: Result) -> str:
+    return f"{result.law} [{result.device}]  {law_of(result.law).title}"
 
 
 def _cause(report: Report, result: Result) -> Iterator[str]:
@@ -81,7 +98,6 @@ def _cause(report: Report, result: Result) -> Iterator[str]:
     yield f"why it matters, how to fix: nameplate-conformance explain {result.law}"
 
 
-def _tentative(result: Result) -> Text:
-    law = law_of(result.law)
+def _tentative(result: Result) -> str:
     said = f": {result.message}" if result.message else ""
-    return Text(f"tentative {MARKS[result.status]} {law.id} [{result.device}]  {law.title}{said}", style="dim")
+    return f"tentative {MARKS[result.status]} {_heading(result)}{said}"

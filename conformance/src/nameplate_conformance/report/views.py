@@ -4,12 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 
+from nameplate_config.wording import as_code
 from nameplate_conformance.apart import Apart
+from nameplate_conformance.encoded import Unread
 from nameplate_conformance.law import LEVELS, Law, all_laws
 from nameplate_conformance.report.graph import Graph, graph
 from nameplate_conformance.report.heatmap import Picture, Place, figures, legend, pictures, places, worth_drawing
-from nameplate_conformance.report.matrix import MARKS
+from nameplate_conformance.report.matrix import MARKS, law_of
 from nameplate_conformance.result import Report, Result, Status
 
 SLOWEST = 10
@@ -54,9 +57,10 @@ class Judgement:
         kwargs = self.result.kwargs
         if kwargs is None:
             return ""
-        if all(name.isidentifier() for name in kwargs):
-            return clipped(f"dict({', '.join(f'{name}={value!r}' for name, value in kwargs.items())})")
-        return clipped(repr(dict(kwargs)))
+        given = {name: value.text if isinstance(value, Unread) else as_code(value) for name, value in kwargs.items()}
+        if all(name.isidentifier() and not iskeyword(name) for name in given):
+            return clipped(f"dict({', '.join(f'{name}={code}' for name, code in given.items())})")
+        return clipped(f"{{{', '.join(f'{name!r}: {code}' for name, code in given.items())}}}")
 
     @property
     def message(self) -> str:
@@ -261,37 +265,42 @@ def lasted(seconds: float) -> str:
 
 
 def _view(report: Report, name: str, number: int) -> View:
-    laws, results = all_laws(), report.of(name)
+    results = report.of(name)
     binding = [each for each in results if not each.tentative]
-    roots = [_root(each, laws, results) for each in binding if each.is_root]
     levels = [
-        _level(level, [each for each in binding if laws[each.law].level == level], report.devices(), laws)
-        for level in sorted({laws[each.law].level for each in binding})
+        _level(level, [each for each in binding if law_of(each.law).level == level], report.devices())
+        for level in sorted({law_of(each.law).level for each in binding})
     ]
-    tentative = _entries((each for each in results if each.tentative), laws)
-    key = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}{f'-{number}' if number else ''}"
-    return View(name, key, roots, levels, tentative, report.level_of(name))
+    return View(
+        name=name,
+        key=f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}{f'-{number}' if number else ''}",
+        roots=[_root(each, results) for each in binding if each.is_root],
+        levels=levels,
+        tentative=_entries(each for each in results if each.tentative),
+        reached=report.level_of(name),
+    )
 
 
-def _level(number: int, results: Sequence[Result], devices: Sequence[str], laws: Mapping[str, Law]) -> Level:
+def _level(number: int, results: Sequence[Result], devices: Sequence[str]) -> Level:
     crossings = [
-        Crossing(device, [Judgement(each, laws[each.law]) for each in results if each.device == device])
+        Crossing(device, [Judgement(each, law_of(each.law)) for each in results if each.device == device])
         for device in devices
     ]
-    return Level(number, crossings, _entries(results, laws))
+    return Level(number, crossings, _entries(results))
 
 
-def _entries(results: Iterable[Result], laws: Mapping[str, Law]) -> list[Entry]:
+def _entries(results: Iterable[Result]) -> list[Entry]:
     found: dict[str, list[Judgement]] = {}
     for each in results:
-        found.setdefault(each.law, []).append(Judgement(each, laws[each.law]))
-    return [Entry(laws[law_id], verdicts) for law_id, verdicts in found.items()]
+        found.setdefault(each.law, []).append(Judgement(each, law_of(each.law)))
+    return [Entry(law_of(law_id), verdicts) for law_id, verdicts in found.items()]
 
 
-def _root(result: Result, laws: Mapping[str, Law], results: Sequence[Result]) -> Root:
+def _root(result: Result, results: Sequence[Result]) -> Root:
+    laws = all_laws()
     held = {each.law for each in results if result.law in each.blocked_by}
     blocked = [law_id for law_id in laws if law_id in held]
     nearest = sorted(results, key=lambda each: each.device == result.device)  # the same device speaks last
     tones = {each.law: tone(each.status) for each in nearest}
     drawings = [Drawing(each) for each in result.apart]
-    return Root(Judgement(result, laws[result.law]), graph(result.law, laws, blocked, tones), blocked, drawings)
+    return Root(Judgement(result, law_of(result.law)), graph(result.law, laws, blocked, tones), blocked, drawings)

@@ -15,7 +15,11 @@ def _sample(place: str, name: str = "", **drawn: st.SearchStrategy[object]) -> A
 _LAYERS = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
 SAMPLES: tuple[Architecture, ...] = (
-    _sample("annotated:EveryKindConfig", ratio=st.builds(Ratio, st.integers(0, 2), st.integers(1, 2))),
+    _sample(
+        "annotated:EveryKindConfig",
+        anything=st.sampled_from([None, 1, "text", [1, {"a": None}]]),
+        ratio=st.builds(Ratio, st.integers(0, 2), st.integers(1, 2)),
+    ),
     _sample("annotated:ContainersConfig"),
     _sample("annotated:UnionsConfig"),
     _sample("annotated:BoundedConfig"),

@@ -1,13 +1,15 @@
 """Mutants of level 0: architectures that the suite cannot judge, or that disturb the process."""
 
 import os
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 
-from nameplate_config import PreTrainedConfig
-from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of, with_config
+from nameplate_config import PreTrainedConfig, Tiny
+from nameplate_conformance.architecture import Architecture, Tags
+from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of, reference, with_config
 from nameplate_model import PreTrainedModel
 
 
@@ -71,6 +73,44 @@ def _sets_default_dtype() -> Architecture:
     return of(DoubleModel)
 
 
+def _one_width() -> Architecture:
+    class NarrowConfig(ZooConfig):
+        width: Annotated[int, Ge(1), Tiny(2)] = 8
+
+    return with_config(NarrowConfig)
+
+
+def _branch_taken_away() -> Architecture:
+    return replace(reference(), constrain=lambda kwargs: kwargs | {"act": "relu"})
+
+
+def _bound_refused() -> Architecture:
+    class BoundedConfig(ZooConfig):
+        rounds: Annotated[int, Ge(0), Le(8)] = 1
+
+        def validate_rounds(self) -> None:
+            if self.rounds == 8:  # noqa: PLR2004 - the bound
+                message = "one less, please"
+                raise ValueError(message)
+
+    return with_config(BoundedConfig)
+
+
+def _one_shape() -> Architecture:
+    class RigidModel(ZooModel):
+        def __init__(self, config: ZooConfig) -> None:
+            super().__init__(type(config)(width=2, depth=1, act=config.act, dropout=config.dropout))
+            self.config = config
+
+        @property
+        def dummy_inputs(self) -> dict[str, torch.Tensor]:
+            return {"x": torch.rand(2, 2, generator=torch.Generator().manual_seed(0))}
+
+    rigid = of(RigidModel)
+    passive = (*rigid.tags.passive_fields, "width", "depth", "bias")
+    return replace(rigid, tags=Tags(passive_fields=passive))
+
+
 HARNESS_MUTANTS = (
     Mutant("OneConfigOnly", "A01", "no field says what else it could be", _one_config_only),
     Mutant("RefusesMost", "A01", "the config refuses most of what its annotations allow", _refuses_most),
@@ -78,4 +118,13 @@ HARNESS_MUTANTS = (
     Mutant("NoAnswer", "A02", "the model answers with an empty dict", _no_answer),
     Mutant("SetsEnvironment", "A03", "the constructor writes into os.environ", _sets_environment),
     Mutant("SetsDefaultDtype", "A03", "loading leaves torch's default dtype changed", _sets_default_dtype),
+    Mutant("OneWidth", "A04", "only one width is marked as small", _one_width),
+    Mutant(
+        "BranchTakenAway",
+        "A04",
+        "`constrain` leaves one activation out",
+        _branch_taken_away,
+    ),
+    Mutant("BoundRefused", "A04", "the config refuses the bound that it declares", _bound_refused),
+    Mutant("OneShape", "A04", "the model has the same shapes whatever the config says", _one_shape),
 )

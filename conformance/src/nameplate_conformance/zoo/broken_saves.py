@@ -61,7 +61,9 @@ def _leaves_the_single_file() -> Architecture:
 
         @classmethod
         def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
-            if not isinstance(source, (str, Path)) or not all((Path(source) / each).is_file() for each in (SINGLE, INDEX)):
+            if not isinstance(source, (str, Path)) or not all(
+                (Path(source) / each).is_file() for each in (SINGLE, INDEX)
+            ):
                 return super().from_pretrained(source, **kwargs)
             with tempfile.TemporaryDirectory() as preferred:
                 for name in ("config.json", SINGLE):
@@ -153,7 +155,9 @@ def _shares_its_backup() -> Architecture:
 
 
 SAVE_MUTANTS = (
-    Mutant("WritesTheConfigFirst", "F05", "a kill leaves the new config beside the old weights", _writes_the_config_first),
+    Mutant(
+        "WritesTheConfigFirst", "F05", "a kill leaves the new config beside the old weights", _writes_the_config_first
+    ),
     Mutant("ClearsTheFolderFirst", "F05", "old shards are removed before there are new ones", _clears_the_folder_first),
     Mutant("LeavesTheSingleFile", "F05", "shards do not replace a single file", _leaves_the_single_file),
     Mutant("LetsTheSystemSpeak", "F06", "a full disk is an OSError without a folder", _lets_the_system_speak),

@@ -24,6 +24,7 @@ class Mutant:
         why: The mistake in a sentence.
         breed: Makes the architecture.
         sabotage: Breaks one of the libraries while the architecture is judged.
+        museum: Where it was reported, if somebody has really made the mistake: a link.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Mutant:
     why: str
     breed: Callable[[], Architecture]
     sabotage: Callable[[], AbstractContextManager[Any]] = nullcontext
+    museum: str = ""
 
 
 class ZooConfig(PreTrainedConfig):

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ INDEX_OPENING = b'{"metadata": {"nameplate": "'
 NO_HASH = "-"
 _VARIANT = re.compile(r"\w[\w.+-]*")
 _SHARD_ENDING = re.compile(r"-\d{5}-of-\d{5}$")  # such a variant would be called as a shard of another is
+_RECORD_FILE = re.compile(r"model\.(?:.+\.)?safetensors|model\.safetensors\.index\.(?:.+\.)?json")
 _LENGTH = struct.Struct("<Q")
 _DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
 _BLANK = "0" * _DIGEST_LENGTH  # stands for the digest while it is computed
@@ -340,16 +341,30 @@ def read_config_values(source: Source, variant: str | None = None) -> tuple[dict
     return parse_object(text.data, where=text.where), text.where
 
 
-def mirror_bytes(folder: Path, config_text: str) -> bytes:
-    """Return the bytes to write as `config.json` so that they count as the folder's config.
+def mirror_bytes(folder: Path, config_text: str, replaced: Collection[str] = ()) -> bytes:
+    """Return the bytes to write as `config.json` so that they count as the folder's config, for every variant.
 
-    That is the text itself. Only where it is, byte for byte, what the record takes for the leftover of a
+    That is the text itself. Only where it is, byte for byte, what a record takes for the leftover of a
     crash, a second line feed tells it apart.
+
+    Args:
+        folder: Where `config.json` is going to be.
+        config_text: The text of the config.
+        replaced: The names of weight files whose records are about to be replaced.
     """
     data = config_text.encode()
-    record = _record(Source(str(folder), folder), None)
-    hashes = None if record is None else read_hashes(record)
-    return data + b"\n" if hashes is not None and hashes.left_behind(data) else data
+    records = [read_hashes(path) for path in _record_files(folder) if path.name not in replaced]
+    while any(hashes is not None and hashes.left_behind(data) for hashes in records):
+        data += b"\n"
+    return data
+
+
+def _record_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may have a record, of all variants."""
+    try:
+        return [path for path in folder.iterdir() if _RECORD_FILE.fullmatch(path.name) and path.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _record(source: Source, variant: str | None) -> Path | None:

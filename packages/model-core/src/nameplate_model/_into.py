@@ -1,5 +1,6 @@
 """Filling a module that is there already with the weights of a checkpoint: all of it or nothing."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -76,11 +77,17 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
     try:
         if verify:
             weights.verify()
-        weights = renamed(weights, Naming(options.get("key_mapping", {}), {}), placement.memory)
+        weights = renamed(weights, _naming(module, options.get("key_mapping", {})), placement.memory)
         with torch.no_grad():
             return _pour(module, weights, policy, placement, opened.name)
     finally:
         weights.close()
+
+
+def _naming(module: nn.Module, key_mapping: Mapping[str, str]) -> Naming:
+    """Return how the names of a file become those of a module: one of our classes may have had others before."""
+    cls = type(module)
+    return Naming(key_mapping, getattr(cls, "_state_migrations", {}), getattr(cls, "state_dict_version", 1))
 
 
 def _pour(module: nn.Module, weights: Weights, policy: Policy, placement: Placement, source: str) -> LoadReport:

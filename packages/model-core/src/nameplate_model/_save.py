@@ -101,9 +101,10 @@ class _Steps:
         self._publish_code = publish_code
         self._alone = alone
         self._folder = before.folder
-        text = checkpoint.config_text
-        # The record of the plain weights may take such a config for stale, if another variant is saved beside them.
-        self._text = text if checkpoint.variant is None else mirror_bytes(self._folder, text).decode()
+        variant = checkpoint.variant
+        # The record of another variant may take such a config for stale.
+        replaced = weights_name(variant), index_name(variant)
+        self._text = mirror_bytes(self._folder, checkpoint.config_text, replaced).decode()
 
     def save_single(self) -> None:
         """Write everything into one file, unless it is there already."""

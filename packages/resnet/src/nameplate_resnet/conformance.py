@@ -66,7 +66,7 @@ def _arguments(config: ResnetConfig) -> dict[str, Any]:
 
 
 def _make(config: ResnetConfig) -> ResNet:
-    pixels = {name: (0.5,) * config.input_channels for name in ("mean", "std")}  # else timm warns of its own
+    pixels = dict.fromkeys(("mean", "std"), (0.5,) * config.input_channels)  # else timm warns of its own
     arguments = {"num_classes": config.num_classes, "pretrained_cfg_overlay": pixels, **_arguments(config)}
     return timm.create_model(_NETWORKS[config.block_type], **arguments)
 

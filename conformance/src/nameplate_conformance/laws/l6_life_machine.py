@@ -1,0 +1,225 @@
+"""Level 6, histories: a model after any sequence of what is done to models."""
+
+import copy
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from nameplate_config import fields
+from nameplate_conformance.bits import bits, every_tensor, output_bits, require_same, weights
+from nameplate_conformance.case import Case
+from nameplate_conformance.copies import pickled
+from nameplate_conformance.histories import HistoryMachine, judge_histories
+from nameplate_conformance.law import Cost, Evidence, law
+from nameplate_conformance.sharing import ties
+from nameplate_conformance.snapshot import Snapshot
+from nameplate_conformance.training import descend
+
+_HISTORIES, _STEPS = 3, 10
+_WIDTHS = (torch.float32, torch.float64)
+_COUNTS = ("num_labels", "num_classes")
+_NOTED = {"architectures", "dtype"}  # what a save notes of the model in its config
+_FEW = 3  # trainable parameters: one of them can be frozen, and there is something to train
+
+
+@law("Z03", "a model is what was done to it", level=6, needs=["M14", "T03", "T04", "D01"], cost=Cost.PROCESS)
+def model_is_what_was_done_to_it(case: Case, evidence: Evidence) -> None:
+    """A model that is trained, evaluated, cast, frozen and thawed, checkpointed or not, given another number of labels,
+    and between any of these copied, pickled, or saved and loaded, has the same tensors, ties, config, modes and answers
+    as one to which only the same arithmetic was done; a copy goes on as the model was, and what is loaded begins as a
+    new model does: in evaluation mode, frozen as its class freezes it, not checkpointed."""
+    weights(case.model())
+    judge_histories(LifeMachine, case, histories=_HISTORIES, steps=_STEPS, evidence=evidence)
+
+
+class LifeMachine(HistoryMachine):
+    """A model that is moved about, and its twin, which stays where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model: Any = self.case.poisoned()
+        self.twin: Any = self.case.poisoned()
+        self.natures = _natures(self.twin)
+        self.frozen: str | None = None
+        self.checkpointing = False
+        self.casts: list[torch.dtype] = []
+
+    @property
+    def runs(self) -> bool:
+        """Whether its inputs have the dtype of its weights."""
+        return not self.casts or self.casts[-1] is torch.float32
+
+    @property
+    def learns(self) -> bool:
+        """Whether it can be trained."""
+        return self.runs and len(self.trainable) >= _FEW - 1
+
+    @property
+    def trainable(self) -> list[str]:
+        """The names of the parameters that are not frozen."""
+        return [name for name, each in self.twin.named_parameters() if each.requires_grad]
+
+    @property
+    def casts_exactly(self) -> bool:
+        """Whether a cast to the other width and back changes nothing."""
+        numbers = [each for each in every_tensor(self.twin).values() if each.is_floating_point() or each.is_complex()]
+        return (
+            bool(numbers)
+            and all(each.dtype in _WIDTHS for each in numbers)
+            and (bool(self.casts) or all(each.dtype is torch.float32 for each in numbers))
+        )
+
+    # ---- arithmetic, done to both
+
+    @precondition(lambda self: self.learns)
+    @rule()
+    def train(self) -> None:
+        """Make a step of training."""
+        self.note("train", "a step of training")
+        for each in (self.model, self.twin):
+            descend(self.case, each)
+
+    @rule(training=st.booleans())
+    def switch(self, *, training: bool) -> None:
+        """Put it into training or evaluation mode."""
+        self.note("switch", f"train({training})", training=training)
+        for each in (self.model, self.twin):
+            each.train(training)
+
+    @precondition(lambda self: self.runs)
+    @rule()
+    def evaluate(self) -> None:
+        """Run it in evaluation mode."""
+        self.note("evaluate", "eval()")
+        expected, found = (output_bits(self.case.answer(each.eval())) for each in (self.twin, self.model))
+        self.compare(expected, found, "outputs")
+
+    @precondition(lambda self: self.casts_exactly)
+    @rule(dtype=st.sampled_from(_WIDTHS))
+    def cast(self, dtype: torch.dtype) -> None:
+        """Cast it to another width."""
+        self.note("cast", f"to({dtype})", dtype=dtype)
+        self.casts.append(dtype)
+        for each in (self.model, self.twin):
+            each.to(dtype)
+
+    @precondition(lambda self: self.frozen is None and len(self.trainable) >= _FEW)
+    @rule(place=st.integers(0, 9))
+    def freeze(self, place: int) -> None:
+        """Freeze a parameter."""
+        self.frozen = self.trainable[place % len(self.trainable)]
+        self.note("freeze", f"{self.frozen} frozen", place=place)
+        for each in (self.model, self.twin):
+            each.get_parameter(self.frozen).requires_grad_(requires_grad=False)
+
+    @precondition(lambda self: self.frozen is not None)
+    @rule()
+    def thaw(self) -> None:
+        """Thaw it."""
+        self.note("thaw", f"{self.frozen} thawed")
+        for each in (self.model, self.twin):
+            each.get_parameter(self.frozen).requires_grad_()
+        self.frozen = None
+
+    # ---- what changes no number, done to one
+
+    @precondition(lambda self: self.model.supports_gradient_checkpointing)
+    @rule(on=st.booleans())
+    def checkpoint(self, *, on: bool) -> None:
+        """Switch gradient checkpointing on or off."""
+        self.note("checkpoint", f"gradient checkpointing {'on' if on else 'off'}", on=on)
+        self.checkpointing = on
+        (self.model.gradient_checkpointing_enable if on else self.model.gradient_checkpointing_disable)()
+
+    @rule()
+    def copy(self) -> None:
+        """Go on with a copy."""
+        self.note("copy", "deepcopy")
+        self.model = copy.deepcopy(self.model)
+
+    @precondition(lambda self: not any(map(is_parametrized, self.model.modules())))
+    @rule()
+    def pickle(self) -> None:
+        """Go on with what comes out of a pickle."""
+        self.note("pickle", "pickle")
+        self.model = pickled(self.model)
+
+    @rule()
+    def load(self) -> None:
+        """Go on with what was saved and loaded."""
+        self.note("load", "save and load")
+        self.reload()
+        for dtype in self.casts:  # what no file holds is as the constructor makes it
+            self.model.to(dtype)
+
+    @precondition(lambda self: not self.casts and _count_field(self.case) is not None)
+    @rule(more=st.integers(1, 2))
+    def resize(self, more: int) -> None:
+        """Load with more labels; the twin takes over what depends on them."""
+        name = str(_count_field(self.case))
+        changed = {name: getattr(self.model.config, name) + more}
+        self.note("resize", f"load with {changed}", more=more)
+        self.reload(ignore_mismatched_sizes=True, **changed)
+        kept = every_tensor(self.twin)
+        self.twin = self.case.model(self.model.config)
+        state = nn.Module.state_dict(self.model)
+        self.twin.load_state_dict({name: _kept(kept.get(name), each) for name, each in state.items()})
+
+    def reload(self, **options: Any) -> None:
+        """Save and load, and let the twin begin as a new model does."""
+        with self.case.folder() as folder:
+            self.model.save_pretrained(folder)
+            self.model = self.case.model_class.from_pretrained(folder, **options)
+        self.twin.eval()
+        self.checkpointing, self.frozen = False, None
+        for name, trained in self.natures.items():
+            self.twin.get_parameter(name).requires_grad_(trained)
+
+    # ---- what must hold
+
+    def compare(self, expected: Any, found: Any, what: str) -> None:
+        """Require bits to be the same."""
+        require_same(expected, found, self.evidence, what=what, when=f"after {', '.join(self.texts) or 'nothing'}")
+
+    @invariant()
+    def look(self) -> None:
+        """The model is as its twin, and as checkpointed as it was told to be."""
+        expected, found = (
+            {name: bits(each) for name, each in every_tensor(model).items()} for model in (self.twin, self.model)
+        )
+        self.compare(expected, found, "tensors")
+        if ties(self.model) != ties(self.twin):
+            self.complain("names that are one tensor are others than before")
+        if _natures(self.model) != _natures(self.twin):
+            self.complain("other parameters are frozen")
+        if _modes(self.model) != _modes(self.twin):
+            self.complain("a module is in another mode")
+        if self.model.is_gradient_checkpointing is not self.checkpointing:
+            self.complain(f"gradient checkpointing is {'off' if self.checkpointing else 'on'}")
+        when = f"after {', '.join(self.texts) or 'nothing'}: the config changed:"
+        Snapshot.of(_config(self.twin)).require_unchanged(_config(self.model), when)
+
+
+def _config(model: Any) -> dict[str, Any]:
+    return {name: each for name, each in model.config.to_dict().items() if name not in _NOTED}
+
+
+def _natures(model: nn.Module) -> dict[str, bool]:
+    return {name: each.requires_grad for name, each in model.named_parameters(remove_duplicate=False)}
+
+
+def _modes(model: nn.Module) -> dict[str, bool]:
+    return {name: module.training for name, module in model.named_modules(remove_duplicate=False)}
+
+
+def _count_field(case: Case) -> str | None:
+    return next((each.name for each in fields(case.config_class) if each.name in _COUNTS), None)
+
+
+def _kept(before: torch.Tensor | None, now: torch.Tensor) -> torch.Tensor:
+    """Return the tensor that a twin keeps where another number of labels changes nothing about it."""
+    return before if before is not None and before.shape == now.shape else now
