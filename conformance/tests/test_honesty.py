@@ -53,9 +53,7 @@ def test_one_of_two_patterns_may_be_stale():
     result = attempted("H01", bred("UnusedParameter", Tags(unused_parameters=("spare.*", "norm.*"))))
 
     assert result.status is Status.FAIL
-    assert result.message == (
-        "the tag unused_parameters='norm.*' is stale: without it nothing fails in T01; remove it"
-    )
+    assert result.message == ("the tag unused_parameters='norm.*' is stale: without it nothing fails in T01; remove it")
 
 
 def test_an_account_says_which_examples_were_judged():
@@ -87,14 +85,6 @@ def test_what_another_process_cannot_import_has_no_account_there():
     assert account_elsewhere(MUTANTS[0].breed(), ["C01"]) is None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fragile(Architecture):
-    """An architecture that another process cannot unpack."""
-
-    config: str = "nameplate_conformance.zoo.reference:ZooConfig"
-    bomb: object = field(default_factory=lambda: Bomb())
-
-
 class Bomb:
     """Raises where it is unpacked."""
 
@@ -103,9 +93,17 @@ class Bomb:
         return int, ("no number",)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fragile(Architecture):
+    """An architecture that another process cannot unpack."""
+
+    config: str = "nameplate_conformance.zoo.reference:ZooConfig"
+    bomb: object = field(default_factory=Bomb)
+
+
 def test_a_failure_of_another_process_breaks_the_law():
     """What the other process raises is told, and it answers the next question all the same."""
-    with pytest.raises(LawBrokenError, match="another process fails: .*ValueError"):
+    with pytest.raises(LawBrokenError, match=r"another process fails: [^\0]*ValueError"):
         account_elsewhere(Fragile(), ["C01"])
 
     assert account_elsewhere(reference(), ["C04"]) is not None

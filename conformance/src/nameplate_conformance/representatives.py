@@ -56,7 +56,7 @@ def representatives(domain: Domain, *, depth: int = 0) -> list[Any]:
 
 def distinct(values: Iterable[Any]) -> list[Any]:
     """Return values without those that are written like one before; not all of them can be compared or hashed."""
-    return list({repr(value): value for value in reversed(list(values))}.values())[::-1]
+    return list({repr(value): value for value in values}.values())
 
 
 def _rows(places: Sequence[Sequence[Any]]) -> list[list[Any]]:
@@ -77,7 +77,7 @@ def _sequences(elements: Sequence[Any], low: int, high: int, *, unique: bool) ->
         return []
     if not most:
         return [[]]
-    alike = [_alike(elements, start, max(low, 1), unique=unique) for start in range(1, len(elements))]
+    alike = [_alike(elements, start, max(low, 1), unique=unique) for start in range(len(elements))]
     longest = [elements[-1 - place % len(elements)] for place in range(most)]
     return [_alike(elements, 0, low, unique=unique), *alike, longest]
 

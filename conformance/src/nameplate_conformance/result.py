@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from nameplate_config.wording import as_code
+
 if TYPE_CHECKING:
     from nameplate_conformance.apart import Apart
 
@@ -84,7 +86,7 @@ class Result:
         """The smallest breaking example as text that reads like a call; empty if there is none."""
         if self.kwargs is None:
             return ""
-        return f"{self.head}: " + ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+        return f"{self.head}: " + ", ".join(f"{name}={as_code(value)}" for name, value in self.kwargs.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

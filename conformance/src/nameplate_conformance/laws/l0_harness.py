@@ -36,10 +36,11 @@ def config_can_be_drawn(case: Case, evidence: Evidence) -> None:
     require(len(distinct) >= _LEAST_DISTINCT, _too_few(case, len(distinct)))
     refused = [kwargs for kwargs in drawn if not is_accepted(case.config_class, kwargs)]
     share = len(refused) / len(drawn)
-    require(
-        share < _MOST_REJECTED,
-        f"the config class refuses {share:.0%} of what its annotations describe, such as {refused[:1]}",
+    said = sentences(
+        f"the config class refuses {share:.0%} of what its annotations describe, such as {refused[:1]}.",
+        "Bounds, OnlyWhen marks or the Architecture's `constrain` can say which values go together",
     )
+    require(share < _MOST_REJECTED, said)
     evidence.count("configs", len(distinct))
 
 
@@ -49,12 +50,13 @@ def _too_few(case: Case, number: int) -> str:
     if unknown:
         return sentences(
             f"nothing says what {listed(unknown)} of {name} may be, so no config can be drawn.",
-            f"Give the Architecture a strategy, as in fields={{{unknown[0]!r}: st.integers(1, 4)}}",
+            f"Give the Architecture a strategy for it, as in fields={{{unknown[0]!r}: st.integers(1, 4)}}",
         )
     typed = [each.name for each in declared if each.annotation is not Any]
-    found = f"only {number} different configs of {name} can be drawn, and {_LEAST_DISTINCT} are needed"
+    drawn = f"only {number} different config{'s' if number > 1 else ''} of"
+    needed = f"can be drawn, and {_LEAST_DISTINCT} are needed."
     return sentences(
-        f"{found}." if typed else f"{name} has no typed field: {found}.",
+        f"{drawn} {name} {needed}" if typed else f"{name} has no typed field: {drawn} it {needed}",
         "Say what its fields may be, as in `width: Annotated[int, Tiny(1, 2)] = 8`, "
         'or give the Architecture strategies, as in fields={"width": st.integers(1, 4)}',
     )

@@ -19,7 +19,7 @@ from nameplate_conformance.sharing import ties
 from nameplate_conformance.snapshot import Snapshot
 from nameplate_conformance.training import descend
 
-_HISTORIES, _STEPS = 3, 10
+_HISTORIES, _STEPS = 8, 14
 _WIDTHS = (torch.float32, torch.float64)
 _COUNTS = ("num_labels", "num_classes")
 _NOTED = {"architectures", "dtype"}  # what a save notes of the model in its config
@@ -43,8 +43,11 @@ class LifeMachine(HistoryMachine):
         super().__init__()
         self.model: Any = self.case.poisoned()
         self.twin: Any = self.case.poisoned()
-        self.natures = _natures(self.twin)
+        self.born = _natures(self.twin)
+        self.natures = dict(self.born)
+        """Which parameters are trained, by what was done and not by what the twin has become."""
         self.frozen: str | None = None
+        self.training = False
         self.checkpointing = False
         self.casts: list[torch.dtype] = []
 
@@ -80,6 +83,7 @@ class LifeMachine(HistoryMachine):
     def train(self) -> None:
         """Make a step of training."""
         self.note("train", "a step of training")
+        self.training = True
         for each in (self.model, self.twin):
             descend(self.case, each)
 
@@ -87,6 +91,7 @@ class LifeMachine(HistoryMachine):
     def switch(self, *, training: bool) -> None:
         """Put it into training or evaluation mode."""
         self.note("switch", f"train({training})", training=training)
+        self.training = training
         for each in (self.model, self.twin):
             each.train(training)
 
@@ -95,6 +100,7 @@ class LifeMachine(HistoryMachine):
     def evaluate(self) -> None:
         """Run it in evaluation mode."""
         self.note("evaluate", "eval()")
+        self.training = False
         expected, found = (output_bits(self.case.answer(each.eval())) for each in (self.twin, self.model))
         self.compare(expected, found, "outputs")
 
@@ -107,23 +113,22 @@ class LifeMachine(HistoryMachine):
         for each in (self.model, self.twin):
             each.to(dtype)
 
-    @precondition(lambda self: self.frozen is None and len(self.trainable) >= _FEW)
+    @precondition(lambda self: self.frozen or len(self.trainable) >= _FEW)
     @rule(place=st.integers(0, 9))
     def freeze(self, place: int) -> None:
-        """Freeze a parameter."""
-        self.frozen = self.trainable[place % len(self.trainable)]
-        self.note("freeze", f"{self.frozen} frozen", place=place)
+        """Freeze a parameter, or thaw the one that was frozen."""
+        name = self.frozen or self.trainable[place % len(self.trainable)]
+        trained = name == self.frozen
+        self.note("freeze", f"{name} {'thawed' if trained else 'frozen'}", place=place)
+        self.frozen = None if trained else name
         for each in (self.model, self.twin):
-            each.get_parameter(self.frozen).requires_grad_(requires_grad=False)
+            each.get_parameter(name).requires_grad_(trained)
+        self.natures |= {other: trained for other in self.names_of(name)}
 
-    @precondition(lambda self: self.frozen is not None)
-    @rule()
-    def thaw(self) -> None:
-        """Thaw it."""
-        self.note("thaw", f"{self.frozen} thawed")
-        for each in (self.model, self.twin):
-            each.get_parameter(self.frozen).requires_grad_()
-        self.frozen = None
+    def names_of(self, name: str) -> list[str]:
+        """Return all names of a parameter that may have several."""
+        tensor = self.twin.get_parameter(name)
+        return [other for other, each in self.twin.named_parameters(remove_duplicate=False) if each is tensor]
 
     # ---- what changes no number, done to one
 
@@ -135,18 +140,12 @@ class LifeMachine(HistoryMachine):
         self.checkpointing = on
         (self.model.gradient_checkpointing_enable if on else self.model.gradient_checkpointing_disable)()
 
-    @rule()
-    def copy(self) -> None:
-        """Go on with a copy."""
-        self.note("copy", "deepcopy")
-        self.model = copy.deepcopy(self.model)
-
-    @precondition(lambda self: not any(map(is_parametrized, self.model.modules())))
-    @rule()
-    def pickle(self) -> None:
-        """Go on with what comes out of a pickle."""
-        self.note("pickle", "pickle")
-        self.model = pickled(self.model)
+    @rule(through_pickle=st.booleans())
+    def copy(self, *, through_pickle: bool) -> None:
+        """Go on with a copy, or with what comes out of a pickle, which torch refuses to parametrizations."""
+        through_pickle = through_pickle and not any(map(is_parametrized, self.model.modules()))
+        self.note("copy", "pickle" if through_pickle else "deepcopy", through_pickle=through_pickle)
+        self.model = pickled(self.model) if through_pickle else copy.deepcopy(self.model)
 
     @rule()
     def load(self) -> None:
@@ -175,8 +174,9 @@ class LifeMachine(HistoryMachine):
             self.model.save_pretrained(folder)
             self.model = self.case.model_class.from_pretrained(folder, **options)
         self.twin.eval()
-        self.checkpointing, self.frozen = False, None
-        for name, trained in self.natures.items():
+        self.training, self.checkpointing, self.frozen = False, False, None
+        self.natures = dict(self.born)
+        for name, trained in self.born.items():
             self.twin.get_parameter(name).requires_grad_(trained)
 
     # ---- what must hold
@@ -194,9 +194,9 @@ class LifeMachine(HistoryMachine):
         self.compare(expected, found, "tensors")
         if ties(self.model) != ties(self.twin):
             self.complain("names that are one tensor are others than before")
-        if _natures(self.model) != _natures(self.twin):
+        if _natures(self.model) != self.natures:
             self.complain("other parameters are frozen")
-        if _modes(self.model) != _modes(self.twin):
+        if any(module.training is not self.training for module in self.model.modules()):
             self.complain("a module is in another mode")
         if self.model.is_gradient_checkpointing is not self.checkpointing:
             self.complain(f"gradient checkpointing is {'off' if self.checkpointing else 'on'}")
@@ -210,10 +210,6 @@ def _config(model: Any) -> dict[str, Any]:
 
 def _natures(model: nn.Module) -> dict[str, bool]:
     return {name: each.requires_grad for name, each in model.named_parameters(remove_duplicate=False)}
-
-
-def _modes(model: nn.Module) -> dict[str, bool]:
-    return {name: module.training for name, module in model.named_modules(remove_duplicate=False)}
 
 
 def _count_field(case: Case) -> str | None:

@@ -36,21 +36,22 @@ def folder_is_its_last_save(case: Case, evidence: Evidence) -> None:
     same model, another and one of another shape, of a config alone, of what was loaded from there, killed, on a full
     disk or refused, a load gives what the last save that came to its end has saved under that variant's name. Folders
     live longer than the scripts that write to them, and a stale file is loaded without a word."""
-    known = tuple(_known(case))
-    judge_histories(FolderMachine, case, histories=_HISTORIES, steps=_STEPS, known=known, evidence=evidence)
+    another = _another_shape(case)
+    judge_histories(FolderMachine, case, histories=_HISTORIES, steps=_STEPS, another=another, evidence=evidence)
 
 
-def _known(case: Case) -> list[Generation]:
-    """Return generations of the case's config, and one of another shape if the architecture has another."""
-    alike = generations(case, _ALIKE)
+def _another_shape(case: Case) -> Case:
+    """Return a case whose weights do not fit a model of this one, or this one if the architecture has none."""
+    (mine,) = generations(case, 1)
     for kwargs in drawn_kwargs(case.architecture, _DRAWN):
+        other = replace(case, kwargs=kwargs)
         try:
-            (other,) = generations(replace(case, kwargs=kwargs), 1, first=_ALIKE + 1)
+            (theirs,) = generations(other, 1)
         except ConfigError:
             continue
-        if not _alike(other, alike[0]):
-            return [*alike, other]
-    return [*alike, *generations(case, 1, first=_ALIKE + 1)]
+        if not _alike(theirs, mine):
+            return other
+    return case
 
 
 def _alike(one: Generation, other: Generation) -> bool:
@@ -66,15 +67,17 @@ class FolderMachine(HistoryMachine):
     """A folder, and beside it what a load of each variant should give.
 
     Attributes:
-        known: What is saved, numbered from 1.
+        another: A case of another shape.
     """
 
-    known: ClassVar[tuple[Generation, ...]]
+    another: ClassVar[Case]
 
     def __init__(self) -> None:
         super().__init__()
         self.block = self.case.folder()
         self.folder = self.block.__enter__()
+        # New ones for each history, because a save may leave something in a model.
+        self.known = [*generations(self.case, _ALIKE), *generations(self.another, 1, first=_ALIKE + 1)]
         self.saved: dict[str | None, Whole] = {}
         """By variant."""
 

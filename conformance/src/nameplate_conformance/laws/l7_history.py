@@ -46,7 +46,7 @@ def what_was_released_still_loads(case: Case, evidence: Evidence) -> None:
             model = case.model_class.from_pretrained(golden.checkpoint(form))
             _require_config(golden, model.config, when, evidence)
             newer = model.state_dict_version > golden.names_version
-            kept = _require_kept(golden.tensors, digests(state_bits(model)), f"the tensors of {when}", newer=newer)
+            kept = _require_kept(golden.tensors, digests(state_bits(model)), f"{when}: its tensors", newer=newer)
             evidence.count("tensors", kept)
             with torch.no_grad():
                 answered = named(model(**golden.inputs()))
@@ -64,7 +64,7 @@ def _goldens_of(case: Case) -> Iterator[Golden]:
 def _require_config(golden: Golden, config: PreTrainedConfig, when: str, evidence: Evidence) -> None:
     before, after = _texts(golden.config), _texts(config.to_dict())
     newer = config.config_version > golden.config_version
-    evidence.count("config values", _require_kept(before, after, f"the config of {when}", newer=newer))
+    evidence.count("config values", _require_kept(before, after, f"{when}: its config", newer=newer))
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
@@ -74,10 +74,10 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 def _require_kept(before: Mapping[str, str], after: Mapping[str, str], what: str, *, newer: bool) -> int:
     """Require every value to be what it was, under its name unless a newer version has another; return how many are."""
     gone = [name for name in before if name not in after]
-    require(newer or not gone, f"{what} have lost {', '.join(gone[:4])}, and no newer version says so")
+    require(newer or not gone, f"{what} lost {', '.join(gone[:4])}, and no newer version says so")
     kept = [name for name in before if name in after]
     changed = [f"{name} ({before[name][:80]} → {after[name][:80]})" for name in kept if before[name] != after[name]]
-    require(not changed, f"{what} have changed: {', '.join(changed[:4])}")
+    require(not changed, f"{what} changed: {', '.join(changed[:4])}")
     return len(kept)
 
 
@@ -162,15 +162,15 @@ def _require_settled(case: Case, old: Path, around: Path, what: str, evidence: E
     upgraded.save_pretrained(around / "once")
     loaded = reader.from_pretrained(around / "once")
     loaded.save_pretrained(around / "twice")
-    when = f"{what}, loaded, saved and loaded,"
+    when = f"{what}, loaded, saved and loaded"
     configs = [(each.config if case.head else each).to_dict() for each in (upgraded, loaded)]
     for values in configs:
         values.pop("architectures", None)  # a save puts the name of the class there that saves
-    Snapshot.of(configs[0]).require_unchanged(configs[1], f"{when} has another config:")
+    Snapshot.of(configs[0]).require_unchanged(configs[1], f"{when}, has another config:")
     evidence.count("configs")
     if case.head:
         require_same(state_bits(upgraded), state_bits(loaded), evidence, what="tensors", when=when)
     once, twice = ({file.name: file.read_bytes() for file in (around / name).iterdir()} for name in ("once", "twice"))
     differing = sorted(name for name in once.keys() | twice.keys() if once.get(name) != twice.get(name))
-    require(not differing, f"{when} is saved with other bytes in {', '.join(differing)}")
+    require(not differing, f"{when}, is saved with other bytes in {', '.join(differing)}")
     evidence.count("files", len(once))

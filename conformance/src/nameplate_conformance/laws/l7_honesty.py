@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from nameplate_conformance.account import account_elsewhere, account_of, difference
 from nameplate_conformance.admission import shortcomings
@@ -49,7 +50,8 @@ def _claims(tags: Tags) -> Iterator[tuple[str, Tags, tuple[str, ...]]]:
     """Yield each denial as text, the tags without it, and the laws that read it."""
     for name, readers in _READERS.items():
         if not getattr(tags, name):
-            yield f"{name}=False", replace(tags, **{name: True}), readers
+            affirmed: dict[str, Any] = {name: True}
+            yield f"{name}=False", replace(tags, **affirmed), readers
     for pattern in tags.unused_parameters:
         others = tuple(each for each in tags.unused_parameters if each != pattern)
         yield f"unused_parameters={pattern!r}", replace(tags, unused_parameters=others), _UNUSED

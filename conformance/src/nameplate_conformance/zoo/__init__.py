@@ -11,8 +11,8 @@ from nameplate_conformance.zoo.broken_devices import DEVICE_MUTANTS
 from nameplate_conformance.zoo.broken_ecosystem import ECOSYSTEM_MUTANTS
 from nameplate_conformance.zoo.broken_files import FILE_MUTANTS
 from nameplate_conformance.zoo.broken_harness import HARNESS_MUTANTS
-from nameplate_conformance.zoo.broken_honesty import HONESTY_MUTANTS
 from nameplate_conformance.zoo.broken_history import HISTORY_MUTANTS
+from nameplate_conformance.zoo.broken_honesty import HONESTY_MUTANTS
 from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
 from nameplate_conformance.zoo.broken_outputs import OUTPUT_MUTANTS
 from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS

@@ -60,7 +60,7 @@ class _Reversed(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the inputs."""
         return x.clone()
 

@@ -103,7 +103,13 @@ def _casting_thaws() -> Architecture:
 
 
 SEQUENCE_MUTANTS = (
-    Mutant("SweepsTheShardsOfOthers", "Z02", "a save removes another variant's shards", _sweeps_the_shards_of_others),
+    Mutant(
+        "SweepsTheShardsOfOthers",
+        "Z02",
+        "a save removes another variant's shards",
+        _sweeps_the_shards_of_others,
+        museum="https://github.com/huggingface/diffusers/issues/14719",
+    ),
     Mutant("IsBusyForEver", "Z02", "after a save that was refused, no other saves anything", _is_busy_for_ever),
     Mutant("RemembersConfigs", "Z02", "a config that was saved alone is not seen", _remembers_configs),
     Mutant("CopiesCostMemory", "Z03", "a copy made in evaluation mode is not checkpointed", _copies_cost_memory),

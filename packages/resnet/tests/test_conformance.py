@@ -1,0 +1,60 @@
+"""How the package is judged: what it promises of its answers, of timm and of its released versions holds."""
+
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+import torch
+
+from nameplate_conformance.answers import require_promised
+from nameplate_conformance.golden import goldens
+from nameplate_conformance.law import all_laws
+from nameplate_conformance.result import Status
+from nameplate_conformance.runner import HOST, Cell, Runner
+from nameplate_resnet import ResnetConfig
+from nameplate_resnet.architecture import ARCHITECTURE as ANNOUNCED
+from nameplate_resnet.conformance import ARCHITECTURE
+
+LARGEST_GOLDEN_FOLDER = 200_000
+"""Bytes: every installation carries it."""
+
+
+def test_it_is_announced():
+    """The suite finds it by the name of the architecture, with every head that is announced to the registry."""
+    (point,) = entry_points(group="nameplate.conformance", name=ResnetConfig.model_type)
+
+    assert point.load() is ARCHITECTURE
+    assert {"AutoConfig", *ARCHITECTURE.models} == ANNOUNCED.keys()
+
+
+@pytest.mark.parametrize("law", ["G01", "G03", "I04"])
+def test_history_and_timm_are_as_declared(law: str):
+    """What version 0.1.0 saved still loads, and what timm saves is read to the last bit."""
+    found = Runner(profile="smoke").attempt(Cell(ARCHITECTURE, all_laws()[law], HOST))
+
+    assert (found.status, found.message) == (Status.PASS, "")
+
+
+@pytest.mark.parametrize("head", ARCHITECTURE.models)
+@pytest.mark.parametrize("size", [32, 41])
+@pytest.mark.parametrize("stem", [{}, {"stem_type": "deep_tiered", "stem_width": 8}], ids=["plain", "deep"])
+def test_shapes_are_as_promised(head: str, size: int, stem: dict[str, object]):
+    """Every stage halves the sides and rounds up, and a backbone answers the stages that its config names."""
+    config = ResnetConfig(layers=(1, 1, 1, 1), channels=(4, 4, 4, 8), num_classes=3, out_indices=(0, 2, -1), **stem)
+    model = ARCHITECTURE.model_class(head)(config).eval()
+    inputs = {"pixel_values": torch.rand(2, 3, size, size)}
+    inputs |= {"labels": torch.tensor([0, 2])} if "Classification" in head else {}
+    with torch.no_grad():
+        answer = model(**inputs)
+
+    assert require_promised(ARCHITECTURE, head, config, inputs, answer) >= 2
+
+
+def test_the_present_version_has_a_golden_folder_of_its_own():
+    """A release without one could not be held to anything; it is small, since everybody installs it."""
+    found = goldens(ARCHITECTURE)
+    size = sum(file.stat().st_size for file in Path(found[-1].folder).rglob("*") if file.is_file())
+
+    assert found[-1].version == version("nameplate-resnet")
+    assert {each.head for each in found} == set(ARCHITECTURE.models)
+    assert size < LARGEST_GOLDEN_FOLDER
