@@ -81,6 +81,21 @@ def careful(folder: Path, data: bytes) -> None:
         raise CommittedError from error
 
 
+def forgets_the_folder(folder: Path, data: bytes) -> None:
+    """Replace in one step, and do not wait until the disk has the name."""
+    replace(folder, data)
+
+
+def forgets_the_file(folder: Path, data: bytes) -> None:
+    """Wait until the disk has the name, and not what it names."""
+    draft = folder / ".state.tmp"
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    os.write(file, data)
+    os.close(file)
+    os.replace(draft, folder / "state")  # noqa: PTH105
+    flush(folder)
+
+
 def in_place(folder: Path, data: bytes) -> None:
     """Write into the files that are there."""
     for name in NAMES:
@@ -222,8 +237,9 @@ def in_every_way(folder: Path, data: bytes) -> None:
 SAVERS: dict[str, Callable[[Path, bytes], None]] = {
     each.__name__: each
     for each in (
-        careful, in_place, in_threads, in_a_child, trusts_one_write, lists_buffers, keeps_quiet, trusts_the_disk,
-        leaves_drafts, raises_late, claims_too_much, aborts, waits, does_nothing, fails, in_every_way,
+        careful, forgets_the_folder, forgets_the_file, in_place, in_threads, in_a_child, trusts_one_write,
+        lists_buffers, keeps_quiet, trusts_the_disk, leaves_drafts, raises_late, claims_too_much, aborts, waits,
+        does_nothing, fails, in_every_way,
     )
 }  # fmt: skip
 

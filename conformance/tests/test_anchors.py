@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nameplate_config import PreTrainedConfig, Tiny
@@ -127,8 +128,6 @@ def test_small_defaults_are_left_alone():
 
 def test_a_strategy_of_the_architecture_wins():
     """A field for which the architecture says what to draw is no anchor's business."""
-    from hypothesis import strategies as st  # noqa: PLC0415
-
     architecture = Architecture(
         config=PlainConfig, models={"AutoModel": PlainModel}, fields={"hidden_size": st.sampled_from([12, 24])}
     )

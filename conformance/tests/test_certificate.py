@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from nameplate_conformance import ConformanceError, Report, Status
 from nameplate_conformance.circumstances import Circumstances
+from nameplate_conformance.cli import main
 from nameplate_conformance.law import SPEC, Strength, all_laws
 from nameplate_conformance.provenance import installed_digest, wheel_digest
 from nameplate_conformance.report import CertificateError, certificate, verify_certificate, write_report
@@ -274,3 +276,66 @@ def test_the_name_of_the_file_says_which_architecture(tmp_path: Path):
     write_report(report, tmp_path / "conformance-mlp-wide-1.2.0.json", wide)
 
     assert verify_certificate(tmp_path / "conformance-mlp-wide-1.2.0.json")["architecture"] == "mlp-wide"
+
+
+# ---- the commands
+
+
+@pytest.fixture
+def journal(site: Path, shown: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a run's journal in the current folder."""
+    del site
+    monkeypatch.chdir(tmp_path)
+    write_report(shown, tmp_path / "run.ndjson", circumstances(shown))
+    return "run.ndjson"
+
+
+def test_certify_writes_a_certificate_that_verify_accepts(journal: str):
+    """Called after architecture and version, it says what was shown; both commands print the same of it."""
+    made_now = CliRunner().invoke(main, ["certify", journal])
+    read = CliRunner().invoke(main, ["verify", "conformance-mlp-1.2.0.json"])
+
+    assert (made_now.exit_code, read.exit_code) == (0, 0), made_now.output + read.output
+    *said, wrote = made_now.output.splitlines()
+    assert wrote == "wrote conformance-mlp-1.2.0.json"
+    assert said[0] == f"mlp conforms to L7 on cpu, specification {SPEC}"
+    assert "  not run on cuda" in said
+    assert read.output.splitlines()[:-1] == said
+
+
+def test_certify_takes_a_wheel_and_a_name(journal: str, wheel: Path):
+    """The certificate holds the digest of the wheel, in the file that was asked for."""
+    done = CliRunner().invoke(main, ["certify", journal, "--wheel", str(wheel), "-o", "mine.json"])
+
+    assert done.exit_code == 0, done.output
+    assert verify_certificate(Path("mine.json"))["package"]["wheel"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_certify_refuses_a_run_that_was_cut_short(journal: str):
+    """The exit code is 2, the reason is given with the way out, and nothing is written."""
+    *lines, _footer = Path(journal).read_text().splitlines(keepends=True)
+    Path(journal).write_text("".join(lines))
+
+    done = CliRunner().invoke(main, ["certify", journal])
+
+    assert done.exit_code == 2
+    assert "the run was cut short. Go on with it: `nameplate-conformance run --resume`" in done.output
+    assert list(Path().glob("conformance-*")) == []
+
+
+def test_certify_says_what_cannot_be_written(journal: str):
+    """A folder that does not exist is an error with its name."""
+    done = CliRunner().invoke(main, ["certify", journal, "-o", "nowhere/mine.json"])
+
+    assert done.exit_code == 2
+    assert "nowhere/mine.json cannot be written: No such file or directory." in done.output
+
+
+def test_verify_fails_on_an_edit(file: Path):
+    """The exit code is 1 for a certificate that was changed."""
+    file.write_text(file.read_text().replace("conforms to L7", "conforms to L6"))
+
+    done = CliRunner().invoke(main, ["verify", str(file)])
+
+    assert done.exit_code == 1
+    assert "was changed after it was issued" in done.output

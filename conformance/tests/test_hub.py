@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nameplate_config import SourceNotFoundError
-from nameplate_conformance.hub import TOKEN, loopback_hub
+from nameplate_conformance.hub import TOKEN, Repository, loopback_hub
 from nameplate_conformance.zoo.veteran import VeteranConfig, VeteranModel
 
 CLIENT = importlib.import_module("huggingface_hub.constants")
@@ -43,10 +43,11 @@ def test_what_is_not_there_is_not_found(tmp_path: Path):
 def test_the_client_is_put_back():
     """After the block, and after an error in it, the client asks whom it asked before; every block begins empty."""
     before = dict(vars(CLIENT))
-    with pytest.raises(RuntimeError), loopback_hub(CLIENT) as hub:
-        hub.repositories["a/b"] = None  # type: ignore[assignment]
+    with loopback_hub(CLIENT) as hub:
+        hub.repositories["a/b"] = Repository()
         assert vars(CLIENT)["ENDPOINT"] == hub.endpoint
-        raise RuntimeError
+    with pytest.raises(KeyError), loopback_hub(CLIENT) as hub:
+        del hub.repositories["a/c"]
 
     assert dict(vars(CLIENT)) == before
     with loopback_hub(CLIENT) as again:

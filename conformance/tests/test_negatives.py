@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pytest
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, MultipleOf
 
-from nameplate_config import DType, PreTrainedConfig
-from nameplate_conformance.negatives import is_json, wrong_values
+from nameplate_config import ConfigError, DType, OnlyWhen, PreTrainedConfig
+from nameplate_conformance.negatives import is_json, wrong_together, wrong_values
 
 NO = "no such value"
+INF = float("inf")
 
 
 class Shade(enum.Enum):
@@ -82,6 +83,8 @@ class Node(PreTrainedConfig):
         (Annotated[int, MultipleOf(8)], [NO, 9]),
         (Annotated[int, MultipleOf(1)], [NO]),
         (Annotated[float, MultipleOf(0.5)], [NO, 0.75]),
+        (Annotated[float, Ge(0.0)], [NO, -1.0, -INF, "nan"]),
+        (Annotated[float, Gt(0.0), Le(1.0)], [NO, 0.0, 2.0, -INF, INF, "nan"]),
         (Annotated[str, MinLen(1), MaxLen(2)], [0.5, "", "xxx"]),
         (Annotated[bytes, Len(1, 2)], [0.5, b"", b"xxx"]),
         (Annotated[list[int], Len(1, 2)], [NO, [NO], [], [1, 1, 1]]),
@@ -92,7 +95,29 @@ class Node(PreTrainedConfig):
 )
 def test_wrong_values_follow_from_the_annotation(annotation: Any, expected: list[Any]):
     """Each is wrong in one respect, and what no value can be wrong for has none."""
-    assert list(wrong_values(annotation)) == expected
+    found = [each if each == each else "nan" for each in wrong_values(annotation)]  # noqa: PLR0124 - what NaN is not
+
+    assert found == expected
+
+
+def test_a_value_without_an_effect_is_wrong_together_with_what_takes_it_away():
+    """Each field with a condition is given another value than its default where the condition does not hold."""
+
+    class Grouped(PreTrainedConfig):
+        kind: Literal["plain", "grouped", "deep"] = "plain"
+        groups: Annotated[int, OnlyWhen("kind", "grouped")] = 1
+        depth: Annotated[int, OnlyWhen("kind", "deep")] = 3
+        width: int = 8
+
+    found = list(wrong_together(Grouped, {"kind": "grouped", "groups": 4, "width": 2}))
+
+    assert found == [
+        ("groups", {"kind": "plain", "width": 2, "groups": 2}),
+        ("depth", {"kind": "plain", "width": 2, "depth": 1}),
+    ]
+    for name, together in found:
+        with pytest.raises(ConfigError, match=f"{name}: expected .* while kind is 'plain'"):
+            Grouped(**together)
 
 
 @pytest.mark.parametrize(("value", "expected"), [([1, {"a": None}], True), (b"", False), (float("nan"), False)])

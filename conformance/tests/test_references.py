@@ -258,8 +258,8 @@ def test_a_folder_that_names_nothing_known_is_refused(tmp_path: Path):
 def test_broken_code_is_an_error_of_the_folder(checkpoint: Path, tmp_path: Path):
     """Code that cannot be imported is an error with the folder, the class and what was raised."""
     (tmp_path / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
-    (tmp_path / "configuration.py").write_text("raise RuntimeError('half written')")
-    (tmp_path / "modeling.py").write_text("")
+    (tmp_path / "configuration.py").write_text("raise RuntimeError('half written')\nclass TravellerConfig: pass")
+    (tmp_path / "modeling.py").write_text("class TravellerModel: pass")
 
     with pytest.raises(ConformanceError, match=r"has no configuration.TravellerConfig: RuntimeError: half written"):
         named(str(tmp_path), trust_remote_code=True)

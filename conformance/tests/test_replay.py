@@ -1,6 +1,7 @@
 """Judging a failure again: from the folder, from a script, from the command line."""
 
 import importlib
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -12,13 +13,12 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nameplate_conformance import Architecture, ConformanceError, Example, Result, Status, Store, check, replay
+from nameplate_conformance import Architecture, ConformanceError, Example, Known, Result, Status, Store, check, replay
 from nameplate_conformance.cli.replay import replay as command
 from nameplate_conformance.example import example_of
+from nameplate_conformance.sameness import same
 from nameplate_conformance.samples.annotated import Crop, Level, Pooling, Ratio, Size
 from nameplate_conformance.samples.architectures import SAMPLES
-from nameplate_conformance.samples.nested import LeafConfig
-from nameplate_conformance.sameness import same
 from nameplate_conformance.source import Source
 from nameplate_conformance.strategies import config_kwargs
 from nameplate_conformance.zoo import reference
@@ -88,7 +88,7 @@ def test_an_example_is_judged_alone():
     assert (result.status, result.examples) == (Status.PASS, 1)
 
 
-def test_an_example_makes_the_case(home: Path):
+def test_an_example_makes_the_case():
     """Whoever wants to look more closely gets the config and the model as a law sees them."""
     case = Example(reference(), "S01", {"width": 2}, head="AutoModel", seed=3).case()
 
@@ -96,9 +96,11 @@ def test_an_example_makes_the_case(home: Path):
     assert torch.equal(case.model().layers[0].weight, case.model().layers[0].weight)
 
 
-def test_an_admission_does_not_hide_the_example(home: Path):
+@pytest.mark.usefixtures("home")
+def test_an_admission_does_not_hide_the_example():
     """What is admitted to fail still fails when it is judged by itself."""
-    broken = Architecture(config="forgetful_here:ForgetfulConfig", known=dict.fromkeys(["C01"]))  # type: ignore[arg-type]
+    known = {"C01": Known("it is old", "https://example.org/1")}
+    broken = Architecture(config="forgetful_here:ForgetfulConfig", known=known)
 
     assert Example(broken, "C01", RICH).judge().status is Status.FAIL
 
@@ -179,25 +181,32 @@ def test_arguments_as_source_come_back(sample: Architecture, data: st.DataObject
 
 
 def test_source_of_what_no_sample_holds():
-    """A dtype of torch, a range, several flags at once and classes of the same name from two modules."""
+    """A dtype of torch, a range and several flags at once are written as people write them."""
+    source = Source()
+
+    assert source.expression([torch.bfloat16, range(3), re.ASCII | re.MULTILINE, Level.LOW]) == (
+        "[torch.bfloat16, range(0, 3), RegexFlag(264), Level.LOW]"
+    )
+    assert source.imports() == [
+        "import torch",
+        "from nameplate_conformance.samples.annotated import Level",
+        "from re import RegexFlag",
+    ]
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The second of two classes that are called alike is written with its module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("one_here", "other_here"):
+        (tmp_path / f"{name}.py").write_text("from typing import NamedTuple\nclass Part(NamedTuple):\n    width: int\n")
+    values = [importlib.import_module(name).Part(3) for name in ("one_here", "other_here")]
     source, namespace = Source(), {}
-    values = [torch.bfloat16, range(3), LeafConfig(width=4), Size(1), Twin.Size(2)]
 
     text = source.expression(values)
-    exec("\n".join(source.imports()), namespace | {"__name__": __name__}, namespace)  # noqa: S102
+    exec("\n".join(source.imports()), namespace)  # noqa: S102 - what is under test
 
-    assert "nameplate_conformance.samples.annotated import LeafConfig" not in text
-    assert source.imports()[0].startswith("import ")
-
-
-class Twin:
-    """Holds a class that is called as another one."""
-
-    @dataclass
-    class Size:
-        """No size of the samples."""
-
-        height: int
+    assert text == "[Part(width=3), other_here.Part(width=3)]"
+    assert same(eval(text, namespace), values)  # noqa: S307
 
 
 def test_a_class_inside_a_function_has_no_source():

@@ -1,19 +1,13 @@
 """What a person sees: the terminal, the page, the command line."""
 
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from rich.console import Console
 
-from nameplate_auto import CONFIG_MAPPING, AutoModel
 from nameplate_conformance import Report, Section, check, print_report, render_page
-from nameplate_conformance.cli import main
-from nameplate_conformance.law import all_laws
 from nameplate_conformance.report.matrix import claim, matrix, verdict
 from nameplate_conformance.zoo import MUTANTS, reference
-from nameplate_conformance.zoo.reference import ZooConfig
 
 
 @pytest.fixture(scope="module")
@@ -109,60 +103,3 @@ def test_page_quotes_every_law_and_counterexample(bad: Report):
 
     assert "tuples stay tuples, integer keys stay integers." in page
     assert "dict(width=1, depth=1" in page
-
-
-def test_run_writes_a_page_and_succeeds(tmp_path: Path):
-    """`run` on a registered architecture exits with 0 and writes the page that it was asked for."""
-    page = tmp_path / "report.html"
-    outcome = CliRunner().invoke(
-        main, ["run", "nameplate_resnet", "--law", "C01", "--profile", "smoke", "--html", str(page)]
-    )
-
-    assert outcome.exit_code == 0, outcome.output
-    assert "1 of 1 laws hold" in outcome.output
-    assert page.read_text().startswith("<!doctype html>")
-
-
-def test_run_fails_for_what_does_not_conform():
-    """`run` exits with 1 if a law is broken."""
-    mutant = next(each for each in MUTANTS if each.name == "PlainTensor").breed()
-    with (
-        CONFIG_MAPPING.override("zoo", ZooConfig),
-        AutoModel.model_mapping.override(ZooConfig, mutant.model_class("AutoModel")),
-    ):
-        outcome = CliRunner().invoke(main, ["run", "zoo", "--law", "M06", "--profile", "smoke"])
-
-    assert outcome.exit_code == 1
-    assert "anchors is a tensor" in outcome.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["run", "nameplate_resnt"], "Did you mean 'nameplate_resnet'?"),
-        (["run", "nameplate_resnet", "--law", "Z99"], "there is no law 'Z99'"),
-        (["explain", "Z99"], "there is no law 'Z99'"),
-    ],
-)
-def test_senseless_commands_exit_with_two(arguments: list[str], said: str):
-    """A name that does not exist is refused with a sentence, and exit code 2."""
-    outcome = CliRunner().invoke(main, arguments)
-
-    assert outcome.exit_code == 2
-    assert said in outcome.output
-
-
-def test_list_shows_every_law():
-    """`list` prints one line a law."""
-    outcome = CliRunner().invoke(main, ["list"])
-
-    assert "S02  L3 persistence" in outcome.output
-    assert len(outcome.output.splitlines()) == len(all_laws())
-
-
-def test_explain_names_the_mutants():
-    """`explain` prints the text of a law, what it needs and what it rejects."""
-    outcome = CliRunner().invoke(main, ["explain", "S02"])
-
-    assert "needs: S01, M05, M06" in outcome.output
-    assert "rejects: RandomBuffer" in outcome.output

@@ -1,5 +1,7 @@
 """What becomes of a law: every status, and what a result says."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +18,7 @@ from nameplate_conformance.law import Evidence, Law, all_laws, broken, inapplica
 from nameplate_conformance.runner import Cell, Runner
 from nameplate_conformance.zoo import MUTANTS, reference
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel, of
+from nameplate_conformance.zoo.traveller.modeling import TravellerModel
 
 
 def bred(name: str) -> Architecture:
@@ -267,3 +270,41 @@ def test_inputs_may_be_given_beside_the_model():
     (result,) = check(architecture, laws=["A02"], profile="smoke").results
 
     assert result.status is Status.PASS
+
+
+def test_a_class_that_registers_itself_saves_plain_checkpoints(monkeypatch: pytest.MonkeyPatch):
+    """A module that calls `register_for_auto_class` conforms as it would without, and stays registered."""
+    monkeypatch.setattr(TravellerModel, "_auto_classes", (), raising=False)
+    TravellerModel.register_for_auto_class("AutoModel")
+    report = check(of(TravellerModel), laws=["S03", "S05", "S06", "S09"], profile="glance")
+
+    assert report.passed, [(each.law, each.message) for each in report.results if each.message]
+    assert TravellerModel._auto_classes == ("AutoModel",)
+
+
+def test_a_process_that_ends_itself_fails_its_law():
+    """A model that raises SystemExit, or skips the test that it is run by, fails the law at hand."""
+
+    class Leaving(ZooModel):
+        def forward(self, **_inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+            pytest.skip("not today")
+
+    (result,) = check(of(Leaving), laws=["A02"], profile="glance").results
+
+    assert (result.status, result.message) == (Status.FAIL, "tried to end the process: Skipped not today")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of file sizes")
+def test_a_full_disk_is_no_verdict_on_the_architecture():
+    """Where files cannot grow, a law has said nothing: the result is an error, not a failure."""
+    import resource  # noqa: PLC0415 - Unix alone has it
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        (result,) = check(reference(), laws=["C02"], profile="glance").results
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert result.status is Status.ERROR
+    assert "File too large" in result.message

@@ -13,11 +13,12 @@ ARCHITECTURES = {each.label: each for each in SAMPLE_MODELS}
 
 NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS = "M15", "M16", "M18", "T02"
 NO_CODE_THAT_TRAVELS = {"X02", "X03", "X06"}
-USUAL = {NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS} | NO_CODE_THAT_TRAVELS
+NO_DENIALS, NO_ADMISSIONS = "H01", "H02"
+USUAL = {NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS, NO_DENIALS, NO_ADMISSIONS} | NO_CODE_THAT_TRAVELS
 NO_META = {"I02", "M08", "M11"}
 NO_TENSORS = {
     *("D01", "D02", "D04", "D06", "I01", "I02", "I03", "M03", "M08", "M09", "S01", "S04", "S07", "S09", "S10", "S11"),
-    *("S14", "S15", "S16", "S17", "S19", "T01", "T04", "X05"),
+    *("S14", "S15", "S16", "S17", "S19", "T01", "T04", "T06", "D08", "K03", "X05"),
 }
 OTHERS_CANNOT = {"I02"}
 BUILT_FOR_REAL = {"S18"}
@@ -28,10 +29,10 @@ INAPPLICABLE = {
     "sample_nothing": USUAL | NO_TENSORS,
     "sample_views": USUAL | BUILT_FOR_REAL,
     "sample_parametrized": USUAL - {NO_CHECKPOINTS},
-    "sample_lazy": USUAL | NO_META | BUILT_FOR_REAL | {"M09"},
-    "sample_reading": USUAL | NO_META | BUILT_FOR_REAL,
-    "sample_taught": USUAL | NO_META,
-    "sample_recurrent": USUAL | {"K02"},
+    "sample_lazy": USUAL - {NO_DENIALS} | NO_META | BUILT_FOR_REAL | {"M09"},
+    "sample_reading": USUAL - {NO_DENIALS} | NO_META | BUILT_FOR_REAL,
+    "sample_taught": USUAL - {NO_DENIALS} | NO_META,
+    "sample_recurrent": USUAL - {NO_DENIALS} | {"K02", "K03"},
 }
 """The laws that speak of something a model does not have, where they are not the usual ones."""
 

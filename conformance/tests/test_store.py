@@ -54,7 +54,7 @@ def test_a_failure_is_forgotten(store: Store):
 
 
 def test_the_folder_is_nobodys_source(store: Store):
-    """git is told to ignore everything in it."""
+    """Git is told to ignore everything in it."""
     store.keep(FAILED, ARCHITECTURE)
 
     assert (store.folder / ".gitignore").read_text().splitlines()[-1] == "*"

@@ -13,7 +13,8 @@ def judged(law: str, tags: Tags, mutant: str = "") -> Result:
     """Return what one law makes of a mutant, or of the reference, with other tags."""
     architecture = next((each.breed() for each in MUTANTS if each.name == mutant), reference())
     passive = architecture.tags.passive_fields
-    (result,) = check(replace(architecture, tags=replace(tags, passive_fields=passive)), laws=[law]).results
+    judged_as = replace(architecture, tags=replace(tags, passive_fields=passive))
+    (result,) = check(judged_as, laws=[law], profile="glance").results
     return result
 
 
@@ -30,6 +31,7 @@ def test_an_unknown_tag_is_refused():
         ("EscapesMeta", "M08", Tags(builds_on_meta=False)),
         ("ShortcutWhenExported", "K01", Tags(exportable=False)),
         ("BreaksTheGraph", "K02", Tags(compilable=False)),
+        ("MasksWithAHugeNumber", "D09", Tags(half_precision=False)),
     ],
 )
 def test_a_tag_switches_its_law_off(mutant: str, law: str, tags: Tags):

@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import Any, Union
 
 import torch
@@ -171,8 +171,8 @@ class _Search:
             if self._works(low):
                 return self._descended(low, self._works)
         low = self._descended(defaults, lambda values: self._size(values) is not None)
-        higher = ({name: rung} for name in low for rung in self._above(name, low))
-        return next((low | each for each in ({}, *higher) if self._works(low | each)), None)
+        higher = (low | {name: rung} for name in low for rung in self._above(name, low))
+        return next((each for each in chain([low], higher) if self._works(each)), None)
 
     def _at(self, level: int, name: str, default: Any) -> Any:
         """Return the default, or what is no larger than a level."""

@@ -59,9 +59,6 @@ def brought_architecture(
     if not found:
         message = f"{source.where('config.json')} names no model class for any of {listed(auto_classes())}."
         raise ConformanceError(message)
-    for each in (own, *found.values()):
-        # Registered by its own module, as is usual: saving would copy the code where a law expects a plain checkpoint.
-        each._auto_classes = ()  # noqa: SLF001 - there is no other way to take a registration back
     return Architecture(config=own, models=found)
 
 

@@ -1,9 +1,7 @@
 """`Case`: one drawn example as a law sees it. Builds configs and models the same way each time it is asked."""
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,11 @@ from nameplate_config import PreTrainedConfig, fields
 from nameplate_conformance.architecture import Architecture, auto_classes
 from nameplate_conformance.coverage import rows
 from nameplate_conformance.domains import Kwargs
+from nameplate_conformance.folders import example_folder
 from nameplate_conformance.law import inapplicable
 from nameplate_conformance.poison import poison
 from nameplate_conformance.strategies import unchecked_kwargs
 from nameplate_model import PreTrainedModel
-
-_IN_MEMORY = "/dev/shm"  # noqa: S108 - the folder is made by tempfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +97,9 @@ class Case:
         with torch.no_grad():
             return model(**self.inputs(model))
 
-    @contextmanager
-    def folder(self, *, large: bool = False) -> Iterator[Path]:
-        """Provide an empty folder for one example; in memory where there is such a place, unless it will be *large*.
-
-        Every save waits for the disk, and laws save thousands of times.
-        """
-        memory = None if large or not os.access(_IN_MEMORY, os.W_OK) else _IN_MEMORY
-        with tempfile.TemporaryDirectory(prefix="conformance-", dir=memory) as folder:
-            yield Path(folder)
+    def folder(self, *, large: bool = False) -> AbstractContextManager[Path]:
+        """Return a context that provides an empty folder for one example; in memory, unless it will be *large*."""
+        return example_folder(large=large)
 
     @contextmanager
     def config_registration(self) -> Iterator[None]:

@@ -13,9 +13,13 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from nameplate_conformance.bits import every_tensor
 from nameplate_conformance.case import Case
 from nameplate_conformance.errors import LawBrokenError
 from nameplate_conformance.law import Evidence, broken
+
+
+_LEAST, _TENSORS = 3, 300
 
 
 class Step(NamedTuple):
@@ -55,13 +59,23 @@ class HistoryMachine(RuleBasedStateMachine):
         self.steps.append(Step(rule, values))
         self.texts.append(text)
 
+    @property
+    def when(self) -> str:
+        """After which steps, as messages begin."""
+        return f"after {', '.join(self.texts) or 'nothing'}: "
+
     def complain(self, wrong: str) -> None:
         """Say that the law does not hold, and after which steps."""
-        broken(f"after {', '.join(self.texts) or 'nothing'}: {wrong}")
+        broken(f"{self.when}{wrong}")
 
     def look(self) -> None:
         """Compare everything with what it should be; an invariant does the same."""
         raise NotImplementedError
+
+
+def enough(case: Case, histories: int) -> int:
+    """Return how many histories to judge: fewer of a model with many tensors, which takes longer at each step."""
+    return max(_LEAST, min(histories, _TENSORS // max(1, len(every_tensor(case.model())))))
 
 
 def judge_histories(machine: type[HistoryMachine], case: Case, *, histories: int, steps: int, **body: Any) -> None:
@@ -70,17 +84,17 @@ def judge_histories(machine: type[HistoryMachine], case: Case, *, histories: int
     Args:
         machine: What it is done to.
         case: Decides what is drawn.
-        histories: How many.
+        histories: How many, of a small model; see `enough`.
         steps: How long each is.
         **body: Attributes of the machine beside its case.
 
     Raises:
         LawBrokenError: If one broke the law; the message names the steps that are needed for that.
     """
-    made = type(machine.__name__, (machine,), {"case": case, **body})
+    made: type[HistoryMachine] = type(machine.__name__, (machine,), {"case": case, **body})
     hypothesis.seed(crc32(f"{case.kwargs} {case.seed}".encode()))(made)
     try:
-        run_state_machine_as_test(made, settings=_settings(histories, steps), _min_steps=steps)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(made, settings=_settings(enough(case, histories), steps), _min_steps=steps)  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - raised again, of a shorter history
         shorter = _shortened(made, list(made.latest), type(error))
         raise (shorter or error) from None

@@ -8,13 +8,16 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 from nameplate_auto import CONFIG_MAPPING
+
+_REGISTERED = "_auto_classes"
+"""Where `register_for_auto_class` notes what a class was registered for; there is no other way to take that back."""
 
 _THREADS = 1  # sums of floats may depend on how many threads add them
 
@@ -36,6 +39,23 @@ def isolated() -> Iterator[None]:
         torch.set_num_threads(_THREADS)
         _compute_exactly()
         yield
+
+
+@contextmanager
+def saved_without_code(classes: Iterable[type]) -> Iterator[None]:
+    """Let classes that their own module has registered for an Auto class save plain checkpoints inside a block.
+
+    Such a save copies their code, too. Whether that works is for the laws about code, which register the classes
+    themselves; to every other law the files would be litter.
+    """
+    registered = [(each, vars(each)[_REGISTERED]) for each in classes if _REGISTERED in vars(each)]
+    for each, _ in registered:
+        setattr(each, _REGISTERED, ())
+    try:
+        yield
+    finally:
+        for each, before in registered:
+            setattr(each, _REGISTERED, before)
 
 
 def process_state() -> dict[str, Any]:

@@ -17,13 +17,12 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA computes ali
 import pytest
 
 from nameplate_config import NameplateError
-from nameplate_config.wording import brief, listed
+from nameplate_config.wording import brief
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.circumstances import Subject as Where
 from nameplate_conformance.circumstances import subject_of
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.journal import result_to_json
-from nameplate_conformance.law import all_laws
 from nameplate_conformance.options import names_given, option
 from nameplate_conformance.plugin import ARCHITECTURES
 from nameplate_conformance.recorder import RESULT, SUBJECT, VERDICTS
@@ -134,18 +133,10 @@ class Subject(pytest.Collector):
         Raises:
             ConformanceError: If it does not exist.
         """
-        config, level, spec = self.config, option(self.config, "level"), option(self.config, "spec")
+        config, level = self.config, option(self.config, "level")
         devices, laws = names_given(config, "device") or known_devices(), names_given(config, "law")
-        wanted = cells(
-            [self._architecture], devices, laws, level=config.stash[_runner].level if level is None else level
-        )
-        if spec is None:
-            return wanted
-        known = sorted({law.since for law in all_laws().values()})
-        if spec not in known:
-            message = f"there is no version {spec!r} of the specification; there are {listed(known)}."
-            raise ConformanceError(message)
-        return [cell for cell in wanted if cell.law.since <= spec]
+        highest = config.stash[_runner].level if level is None else level
+        return cells([self._architecture], devices, laws, level=highest, spec=option(config, "spec"))
 
 
 class LawItem(pytest.Item):

@@ -10,13 +10,20 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack
 
-from nameplate_conformance.errors import LawBrokenError, NotApplicableError
+from nameplate_config.wording import listed
+from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
 
 if TYPE_CHECKING:
     from nameplate_conformance.case import Case
 
-SPEC = "2026.12"
-"""The version of the specification: the list of laws and their texts."""
+SPECS = ("2026.12",)
+"""The versions of the specification, each a frozen list of laws (`spec`), the newest last.
+
+Year and month, with two digits for the month: they are compared as texts.
+"""
+
+SPEC = SPECS[-1]
+"""The version that is in force."""
 
 LEVELS = ("harness", "config", "module", "persistence", "registry", "device", "training", "ecosystem")
 """What each level is about; conforming to one means conforming to all below it."""
@@ -78,7 +85,8 @@ class Law:
         strength: How binding it is.
         tentative: Whether it is only reported, until the next specification makes it binding.
         cost: What one example takes.
-        since: The version of the specification that introduced it.
+        since: The version of the specification from which on it counts; a later one than `SPEC` as long as it is
+            tried out.
     """
 
     id: str
@@ -106,6 +114,7 @@ class _Options(TypedDict, total=False):
     strength: Strength
     tentative: bool
     cost: Cost
+    since: str
 
 
 def law(
@@ -127,6 +136,32 @@ def all_laws() -> dict[str, Law]:
     from nameplate_conformance import laws  # noqa: F401, PLC0415 - defines them, and imports this module
 
     return dict(_placed(tuple(_laws.values())))
+
+
+def laws_of(spec: str | None = None) -> dict[str, Law]:
+    """Return the laws of one version of the specification, in the order of `all_laws`.
+
+    Args:
+        spec: The version; not given, the one in force and whatever the next one tries out.
+
+    Raises:
+        ConformanceError: If there is no such version.
+
+    Example:
+        >>> laws_of("2026.12").keys() <= laws_of().keys()
+        True
+    """
+    if spec is None:
+        return all_laws()
+    if spec not in SPECS:
+        message = f"there is no version {spec!r} of the specification; there are {listed(SPECS)}."
+        raise ConformanceError(message)
+    return {law.id: law for law in all_laws().values() if law.since <= spec}
+
+
+def binding(level: int, spec: str = SPEC) -> list[Law]:
+    """Return the laws up to a level that count by a version of the specification, in the order of `all_laws`."""
+    return [law for law in all_laws().values() if law.level <= level and law.since <= spec and not law.tentative]
 
 
 @lru_cache(maxsize=8)

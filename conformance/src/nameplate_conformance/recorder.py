@@ -100,9 +100,12 @@ class Recorder:
         results: dict[Key, Result] = {}
         for key in keys:  # each law after all that it needs
             results[key] = _result(key, self._found[key], laws[key[1]].needs, results)
-        profile = option(self._config, "profile") or "dev"
         return report_of(
-            list(results.values()), profile=profile, seed=option(self._config, "seed"), started=self._started
+            list(results.values()),
+            profile=option(self._config, "profile") or "dev",
+            seed=option(self._config, "seed"),
+            started=self._started,
+            spec=option(self._config, "spec"),
         )
 
     def _circumstances(self, report: "Report") -> "Circumstances":

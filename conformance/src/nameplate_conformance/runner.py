@@ -17,7 +17,7 @@ from nameplate_config.wording import did_you_mean, listed, sentences
 from nameplate_conformance.admission import in_force
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.errors import ConformanceError
-from nameplate_conformance.law import SPEC, Law, all_laws
+from nameplate_conformance.law import SPEC, Law, all_laws, laws_of
 from nameplate_conformance.profiles import PROFILES, TOP, Profile
 from nameplate_conformance.result import Report, Result, Status
 from nameplate_conformance.trial import Trial
@@ -164,6 +164,7 @@ def cells(
     laws: Iterable[str] = (),
     *,
     level: int = TOP,
+    spec: str | None = None,
 ) -> list[Cell]:
     """Return everything to judge: laws about devices on each of them, the others on the host.
 
@@ -172,15 +173,17 @@ def cells(
         devices: Types of devices, such as ``"cpu"`` and ``"cuda"``; absent ones give results that say so.
         laws: Ids; every law up to *level* if there are none.
         level: The highest level, if no law is named.
+        spec: The version of the specification; not given, the one in force and whatever the next one tries out.
 
     Raises:
-        ConformanceError: If a law does not exist.
+        ConformanceError: If a law or the version does not exist, or that version has no such law.
     """
-    every = all_laws()
+    every = laws_of(spec)
     wanted = list(laws) or [law.id for law in every.values() if law.level <= level]
     for law_id in wanted:
         if law_id not in every:
-            message = f"there is no law {law_id!r}; `nameplate-conformance list` shows them."
+            where = f" in specification {spec}" if law_id in all_laws() else ""
+            message = f"there is no law {law_id!r}{where}; `nameplate-conformance list` shows them."
             raise ConformanceError(message)
     return [
         Cell(architecture, every[law_id], device)
@@ -197,6 +200,7 @@ def check(
     seed: int | None = None,
     laws: Iterable[str] = (),
     level: int | None = None,
+    spec: str | None = None,
     store: "Store | None" = None,
     progress: Callable[[Cell], None] = lambda _: None,
 ) -> Report:
@@ -209,14 +213,16 @@ def check(
         seed: Decides which examples are drawn; None draws the same ones every time.
         laws: Ids; every law up to *level* if there are none.
         level: The highest level that is judged; that of the profile if not given.
+        spec: The version of the specification; not given, the one in force and whatever the next one tries out.
         store: Where failures are kept to be replayed; nothing is written without one.
         progress: Called with each cell before it is judged.
 
     Raises:
-        ConformanceError: If a law or a profile does not exist, or two architectures have one name.
+        ConformanceError: If a law, a profile or the specification does not exist, or two architectures have one name.
     """
     runner = Runner(profile=profile, seed=seed, store=store)
-    return judged(runner, cells(architectures, devices, laws, level=runner.level if level is None else level), progress)
+    wanted = cells(architectures, devices, laws, level=runner.level if level is None else level, spec=spec)
+    return replace(judged(runner, wanted, progress), spec=spec or SPEC)
 
 
 def judged(runner: Runner, wanted: Iterable[Cell], progress: Callable[[Cell], None] = lambda _: None) -> Report:
@@ -235,7 +241,9 @@ def judged(runner: Runner, wanted: Iterable[Cell], progress: Callable[[Cell], No
     return report_of(results, profile=runner.profile, seed=runner.seed, started=started)
 
 
-def report_of(results: Sequence[Result], *, profile: str, seed: int | None, started: str) -> Report:
+def report_of(
+    results: Sequence[Result], *, profile: str, seed: int | None, started: str, spec: str | None = None
+) -> Report:
     """Return the report of a run of this suite, with the versions that took part.
 
     Args:
@@ -243,9 +251,10 @@ def report_of(results: Sequence[Result], *, profile: str, seed: int | None, star
         profile: How closely was looked.
         seed: What decided which examples were drawn.
         started: When the run began, as an ISO 8601 time.
+        spec: The version of the specification that was asked for; the one in force if none was.
     """
     versions = {name: version(name) for name in _PACKAGES}
-    return Report(spec=SPEC, profile=profile, versions=versions, results=results, seed=seed, started=started)
+    return Report(spec=spec or SPEC, profile=profile, versions=versions, results=results, seed=seed, started=started)
 
 
 def present_devices() -> list[str]:

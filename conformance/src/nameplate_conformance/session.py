@@ -32,6 +32,7 @@ class Plan:
         devices: Types of devices; every known one if there are none.
         laws: Ids; every law up to *level* if there are none.
         level: The highest level that is judged; that of the profile if not given.
+        spec: The version of the specification; not given, the one in force and whatever the next one tries out.
         workers: How many processes judge; 0 to judge in this one.
         limit: Seconds that a worker may take for one cell; not given, a multiple of the profile's patience.
         terms: How everything is judged.
@@ -41,6 +42,7 @@ class Plan:
     devices: tuple[str, ...] = ()
     laws: tuple[str, ...] = ()
     level: int | None = None
+    spec: str | None = None
     workers: int = 1
     limit: float = 0.0
     terms: Terms = field(default_factory=Terms)
@@ -115,7 +117,8 @@ def conduct(plan: Plan, audience: Audience | None = None) -> tuple[Report, Circu
         audience: Who is told of everything as it happens.
 
     Raises:
-        ConformanceError: If a name, a law or a profile does not exist, or two architectures have one name.
+        ConformanceError: If a name, a law, a profile or the specification does not exist, or two architectures have one
+            name.
         SourceNotFoundError: If there is no such folder.
     """
     texts = tuple(dict.fromkeys(plan.texts))
@@ -146,7 +149,7 @@ def _judged(plan: Plan, texts: tuple[str, ...], judges: _Judges, audience: Audie
     wanted = _wanted(plan, places)
     terms = plan.terms
     known: list[Result] = []
-    report = report_of(known, profile=terms.profile, seed=terms.seed, started=started)
+    report = report_of(known, profile=terms.profile, seed=terms.seed, started=started, spec=plan.spec)
     devices = list(dict.fromkeys(cell.device for cell in wanted))
     circumstances = circumstances_of(
         report, devices=plan.devices or devices, present=present_devices(), subjects=subjects.values()
@@ -185,4 +188,4 @@ def _wanted(plan: Plan, places: Mapping[str, str]) -> "list[Cell]":
 
     architectures = [Architecture(config="", name=label, reference=text) for label, text in places.items()]
     level = PROFILES[plan.terms.profile].level if plan.level is None else plan.level
-    return cells(architectures, plan.devices or known_devices(), plan.laws, level=level)
+    return cells(architectures, plan.devices or known_devices(), plan.laws, level=level, spec=plan.spec)

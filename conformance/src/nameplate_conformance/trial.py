@@ -25,7 +25,7 @@ from nameplate_conformance.case import Case, simplest_kwargs
 from nameplate_conformance.coverage import minimised, rows
 from nameplate_conformance.deadline import OverrunError, within
 from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
-from nameplate_conformance.isolation import isolated
+from nameplate_conformance.isolation import isolated, saved_without_code
 from nameplate_conformance.law import LEVELS, Evidence, Law, Scope
 from nameplate_conformance.profiles import Profile
 from nameplate_conformance.result import Result, Status
@@ -38,7 +38,7 @@ _NO_HEAD = ""
 _CONFIG_LEVEL = LEVELS.index("config")
 _SEEDS = 4
 _LEAST = 5
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ENDINGS = (SystemExit, pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
 """What ends a process or a test. Raised by a model it must end neither the run nor, as a skip, the test."""
 
@@ -95,7 +95,8 @@ class Trial:
         if self.profile.budget is not None:
             self.ends = time.perf_counter() + self.profile.budget
         exotic = law.level == _CONFIG_LEVEL
-        covering = rows(architecture, exotic=exotic)[: min(self.profile.rows, most)]
+        with within(self.profile.patience):  # sizes that nobody marked are found by building models
+            covering = rows(architecture, exotic=exotic)[: min(self.profile.rows, most)]
         for row, head, seed in zip(covering, cycle(heads), cycle(range(_SEEDS)), strict=False):
             self._row(head, row, seed)
         if most > len(covering):
@@ -166,7 +167,7 @@ class Trial:
         self.examples += 1
         self.last = (head, kwargs, seed)
         case = Case(self.cell.architecture, head, kwargs, torch.device(self.cell.device), seed)
-        with isolated(), within(self.profile.patience):
+        with isolated(), saved_without_code(_classes(case)), within(self.profile.patience):
             try:
                 _checked(self.cell.law, case, self.evidence)
             except NotApplicableError as error:
@@ -191,6 +192,11 @@ def _checked(law: Law, case: Case, evidence: Evidence) -> None:
     except _ENDINGS as error:
         message = f"tried to end the process: {type(error).__name__} {error}".rstrip()
         raise LawBrokenError(message) from error
+
+
+def _classes(case: Case) -> list[type]:
+    architecture = case.architecture
+    return [architecture.config_class, *map(architecture.model_class, architecture.models)]
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from nameplate_config.wording import sentences
 from nameplate_conformance.bench import Loaded, Terms
+from nameplate_conformance.folders import remove_folders_of
 from nameplate_conformance.profiles import PROFILES
 from nameplate_conformance.result import Status
 from nameplate_conformance.worker_process import READY
@@ -110,6 +111,7 @@ class Worker:
             os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
             self.kill()  # while the number of the process cannot be given to another one
         self.process.wait()
+        remove_folders_of(self.process.pid)
         for each in listeners:
             each.join(_GRACE)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):

@@ -5,6 +5,7 @@ Exit code 0 if everything that was judged conforms, 1 if something does not, 2 i
 
 import click
 
+from nameplate_conformance.cli.certify import certify, verify
 from nameplate_conformance.cli.diff import diff
 from nameplate_conformance.cli.golden import golden
 from nameplate_conformance.cli.laws import explain, list_laws
@@ -20,5 +21,5 @@ def main() -> None:
     """Prove that an architecture survives save, register and from_pretrained, or show why not."""
 
 
-for command in (run, replay, list_laws, explain, diff, golden, new, run_selftest):
+for command in (run, replay, list_laws, explain, diff, certify, verify, golden, new, run_selftest):
     main.add_command(command)

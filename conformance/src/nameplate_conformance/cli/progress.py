@@ -1,6 +1,5 @@
 """What a terminal shows while a run goes on, and what lies on the disk by then."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nameplate_config.wording import sentences
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.session import Audience, Plan, conduct
 
@@ -37,7 +35,6 @@ class Watch(Audience):
         self._journals = list(dict.fromkeys([*journals, *([resume] if resume is not None else [])]))
         self._resume = resume
         self._writers: dict[Path, JournalWriter] = {}
-        self._stack = ExitStack()
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         hidden = not self._console.is_terminal
@@ -51,7 +48,7 @@ class Watch(Audience):
         return list(self._writers)
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._bar)
+        self._bar.__enter__()
         self._task = self._bar.add_task("loading", total=None)
         return self
 
@@ -59,7 +56,12 @@ class Watch(Audience):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the bar away, and leave the journals of a run that was cut short as they are."""
-        self._stack.__exit__(kind, error, trace)
+        self._bar.__exit__(kind, error, trace)
+        for path, writer in list(self._writers.items()):
+            try:
+                writer.__exit__(kind, error, trace)
+            except OSError as full:
+                self._give_up(path, full)
 
     def begins(self) -> None:
         """Refuse at once what could not be written after the work of an hour."""
@@ -78,7 +80,7 @@ class Watch(Audience):
 
         kept = [] if self._resume is None else resumed(self._resume, circumstances, wanted)
         for path in self._journals:
-            self._writers[path] = self._stack.enter_context(JournalWriter(path, circumstances, kept))
+            self._writers[path] = JournalWriter(path, circumstances, kept)
         self.known, self.total = len(kept), len(wanted)
         self._bar.update(self._task, total=self.total, completed=self.known)
         return kept
@@ -99,8 +101,12 @@ class Watch(Audience):
             try:
                 writer.add(result)
             except OSError as error:
-                del self._writers[path]
-                self.trouble = sentences(f"{path} was not written to its end: {error}.", "Everything was judged.")
+                self._give_up(path, error)
+
+    def _give_up(self, path: Path, error: OSError) -> None:
+        """Leave a journal as one that was cut short."""
+        self._writers.pop(path).__exit__(type(error), error, None)
+        self.trouble = f"{path} was not written to its end: {error}."
 
 
 def judge_with_progress(texts: "Iterable[str]", *, profile: str = "dev") -> "Report":

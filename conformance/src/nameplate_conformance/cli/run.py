@@ -10,7 +10,7 @@ from rich.console import Console
 from nameplate_config import NameplateError
 from nameplate_conformance.bench import POLICY, Terms
 from nameplate_conformance.cli.progress import Watch
-from nameplate_conformance.law import LEVELS, SPEC
+from nameplate_conformance.law import LEVELS
 from nameplate_conformance.profiles import PROFILES
 from nameplate_conformance.references import names as known_names
 from nameplate_conformance.session import Plan, conduct
@@ -42,7 +42,7 @@ class _Asked:
     trust: tuple[str, ...]
     revision: str | None
     store: bool
-    spec: str
+    spec: str | None
 
     @property
     def plan(self) -> Plan:
@@ -58,7 +58,13 @@ class _Asked:
         )
         texts = self.names or tuple(known_names())
         return Plan(
-            texts=texts, devices=self.devices, laws=self.laws, level=self.level, workers=self.workers, terms=terms
+            texts=texts,
+            devices=self.devices,
+            laws=self.laws,
+            level=self.level,
+            spec=self.spec,
+            workers=self.workers,
+            terms=terms,
         )
 
     @property
@@ -104,7 +110,7 @@ class _Asked:
 )
 @click.option("--revision", help="The branch, tag or commit of repositories.")
 @click.option("--store/--no-store", default=True, help=f"Keep failures in {FOLDER}, to be replayed.  [default: store]")
-@click.option("--spec", type=click.Choice([SPEC]), default=SPEC, show_default=True, help="The version of the laws.")
+@click.option("--spec", metavar="VERSION", help="Judge by this version of the specification. Default: the newest.")
 def run(**options: Any) -> None:
     """Judge the architectures that NAMES stand for, or every one that is registered or announced.
 

@@ -90,6 +90,7 @@ def contend(
                     failed.append(f"{type(error).__name__}: {error}")
             endings = race.endings
         last = judge(folder)
+        seen[last] += 1
     return Contention(seen, tuple(failed), tuple(each.sentence for each in endings if each.answer is None), last)
 
 

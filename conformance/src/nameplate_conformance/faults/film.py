@@ -112,7 +112,7 @@ class Recorder:
                 self._next += numbers[node] == self._next
             names[path] = numbers[node]
             known = self._last.get(numbers[node])
-            contents[numbers[node]] = known if known == data else data  # kept once, however many frames there are
+            contents[numbers[node]] = data if known is None or known != data else known  # kept once in all frames
         self._numbers, self._last = numbers, contents  # the system gives the number of a lost file to a new one
         return Frame(call, names, contents)
 

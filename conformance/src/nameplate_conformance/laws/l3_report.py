@@ -1,7 +1,7 @@
 """Level 3, the report: what a load says about keys that differ, and what it does before it says so."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -148,11 +148,18 @@ def _with_a_head(model: nn.Module) -> None:
     model.add_module(_HEAD, nn.Linear(2, 2))
 
 
+def _step(version: int) -> Callable[..., Any]:
+    @nameplate_model.migrates_state(version, version + 1)
+    def unchanged(state: Mapping[str, Any]) -> Mapping[str, Any]:
+        return state
+
+    return unchanged
+
+
 def _with_versions_of(model_class: type[PreTrainedModel]) -> type:
     """Return a base class for models whose names have as many versions as those of a class, all of them the same."""
     steps = range(1, model_class.state_dict_version)
-    marked = {f"conformance_step_{each}": nameplate_model.migrates_state(each, each + 1) for each in steps}
-    body = {name: staticmethod(mark(lambda state: state)) for name, mark in marked.items()}
+    body = {f"conformance_step_{each}": staticmethod(_step(each)) for each in steps}
     return type("Versions", (), {**body, "state_dict_version": model_class.state_dict_version})
 
 

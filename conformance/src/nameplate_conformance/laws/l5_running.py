@@ -99,7 +99,14 @@ class _Narrow:
         return torch.autocast(device.type, dtype=self.dtype) if self.automatic else nullcontext()
 
 
-@law("D09", "narrow arithmetic answers too", level=5, needs=["D01", "M10"], per_device=True, strength=Strength.SHOULD)
+@law(
+    "D09",
+    "narrow arithmetic answers too",
+    level=5,
+    needs=["D01", "M05", "M10"],
+    per_device=True,
+    strength=Strength.SHOULD,
+)
 def narrow_arithmetic_answers_too(case: Case, evidence: Evidence) -> None:
     """Loaded in bfloat16 or float16, and under autocast, a model gives the answers that it gives in float32, by name
     and shape: whole numbers stay whole, and floating ones are finite, in that dtype or in the one of before. Masks

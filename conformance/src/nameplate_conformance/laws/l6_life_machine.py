@@ -19,7 +19,7 @@ from nameplate_conformance.sharing import ties
 from nameplate_conformance.snapshot import Snapshot
 from nameplate_conformance.training import descend
 
-_HISTORIES, _STEPS = 8, 14
+_HISTORIES, _STEPS = 13, 7
 _WIDTHS = (torch.float32, torch.float64)
 _COUNTS = ("num_labels", "num_classes")
 _NOTED = {"architectures", "dtype"}  # what a save notes of the model in its config
@@ -95,15 +95,6 @@ class LifeMachine(HistoryMachine):
         for each in (self.model, self.twin):
             each.train(training)
 
-    @precondition(lambda self: self.runs)
-    @rule()
-    def evaluate(self) -> None:
-        """Run it in evaluation mode."""
-        self.note("evaluate", "eval()")
-        self.training = False
-        expected, found = (output_bits(self.case.answer(each.eval())) for each in (self.twin, self.model))
-        self.compare(expected, found, "outputs")
-
     @precondition(lambda self: self.casts_exactly)
     @rule(dtype=st.sampled_from(_WIDTHS))
     def cast(self, dtype: torch.dtype) -> None:
@@ -123,7 +114,7 @@ class LifeMachine(HistoryMachine):
         self.frozen = None if trained else name
         for each in (self.model, self.twin):
             each.get_parameter(name).requires_grad_(trained)
-        self.natures |= {other: trained for other in self.names_of(name)}
+        self.natures |= dict.fromkeys(self.names_of(name), trained)
 
     def names_of(self, name: str) -> list[str]:
         """Return all names of a parameter that may have several."""
@@ -133,24 +124,22 @@ class LifeMachine(HistoryMachine):
     # ---- what changes no number, done to one
 
     @precondition(lambda self: self.model.supports_gradient_checkpointing)
-    @rule(on=st.booleans())
+    @rule(on=st.sampled_from([True, True, False]))
     def checkpoint(self, *, on: bool) -> None:
         """Switch gradient checkpointing on or off."""
         self.note("checkpoint", f"gradient checkpointing {'on' if on else 'off'}", on=on)
         self.checkpointing = on
         (self.model.gradient_checkpointing_enable if on else self.model.gradient_checkpointing_disable)()
 
-    @rule(through_pickle=st.booleans())
-    def copy(self, *, through_pickle: bool) -> None:
-        """Go on with a copy, or with what comes out of a pickle, which torch refuses to parametrizations."""
-        through_pickle = through_pickle and not any(map(is_parametrized, self.model.modules()))
-        self.note("copy", "pickle" if through_pickle else "deepcopy", through_pickle=through_pickle)
-        self.model = pickled(self.model) if through_pickle else copy.deepcopy(self.model)
-
-    @rule()
-    def load(self) -> None:
-        """Go on with what was saved and loaded."""
-        self.note("load", "save and load")
+    @rule(way=st.sampled_from(["deepcopy", "pickle", "save and load"]))
+    def move(self, way: str) -> None:
+        """Go on with a copy, with what comes out of a pickle, or with what was saved and loaded."""
+        if way == "pickle" and any(map(is_parametrized, self.model.modules())):
+            way = "deepcopy"  # torch pickles no parametrizations
+        self.note("move", way, way=way)
+        if way != "save and load":
+            self.model = copy.deepcopy(self.model) if way == "deepcopy" else pickled(self.model)
+            return
         self.reload()
         for dtype in self.casts:  # what no file holds is as the constructor makes it
             self.model.to(dtype)
@@ -181,27 +170,34 @@ class LifeMachine(HistoryMachine):
 
     # ---- what must hold
 
-    def compare(self, expected: Any, found: Any, what: str) -> None:
-        """Require bits to be the same."""
-        require_same(expected, found, self.evidence, what=what, when=f"after {', '.join(self.texts) or 'nothing'}")
-
     @invariant()
     def look(self) -> None:
-        """The model is as its twin, and as checkpointed as it was told to be."""
-        expected, found = (
-            {name: bits(each) for name, each in every_tensor(model).items()} for model in (self.twin, self.model)
-        )
-        self.compare(expected, found, "tensors")
-        if ties(self.model) != ties(self.twin):
-            self.complain("names that are one tensor are others than before")
-        if _natures(self.model) != self.natures:
-            self.complain("other parameters are frozen")
-        if any(module.training is not self.training for module in self.model.modules()):
-            self.complain("a module is in another mode")
-        if self.model.is_gradient_checkpointing is not self.checkpointing:
-            self.complain(f"gradient checkpointing is {'off' if self.checkpointing else 'on'}")
-        when = f"after {', '.join(self.texts) or 'nothing'}: the config changed:"
-        Snapshot.of(_config(self.twin)).require_unchanged(_config(self.model), when)
+        """The model is as its twin and as it was told to be, and so is a copy of it, which answers as the twin does."""
+        self.examine(self.model, "")
+        other = copy.deepcopy(self.model)
+        self.examine(other, "a copy: ")
+        if self.runs:
+            twin = copy.deepcopy(self.twin)
+            expected, found = (output_bits(self.case.answer(each.eval())) for each in (twin, other))
+            self.compare(expected, found, "outputs", "a copy in evaluation mode")
+
+    def examine(self, model: Any, what: str) -> None:
+        """Require a model to be what was done to it."""
+        expected, found = ({name: bits(each) for name, each in every_tensor(m).items()} for m in (self.twin, model))
+        self.compare(expected, found, "tensors", what)
+        if ties(model) != ties(self.twin):
+            self.complain(f"{what}names that are one tensor are others than before")
+        if _natures(model) != self.natures:
+            self.complain(f"{what}other parameters are frozen")
+        if any(module.training is not self.training for module in model.modules()):
+            self.complain(f"{what}a module is in another mode")
+        if model.is_gradient_checkpointing is not self.checkpointing:
+            self.complain(f"{what}gradient checkpointing is {'off' if self.checkpointing else 'on'}")
+        Snapshot.of(_config(self.twin)).require_unchanged(_config(model), f"{self.when}{what}the config changed:")
+
+    def compare(self, expected: Any, found: Any, kind: str, what: str) -> None:
+        """Require bits to be the same."""
+        require_same(expected, found, self.evidence, what=kind, when=f"{self.when}{what}".rstrip(": "))
 
 
 def _config(model: Any) -> dict[str, Any]:

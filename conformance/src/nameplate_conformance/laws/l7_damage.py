@@ -25,6 +25,7 @@ from nameplate_model import PreTrainedModel
 _LENGTH = struct.Struct("<Q")
 _BOM = b"\xef\xbb\xbf"
 _UNHEARD_OF = "an_unheard_of_key"
+_HALF = 0.5  # of the examples are saved in shards
 
 
 @law("F04", "a broken config is refused by name", level=7, needs=["C02", "C12"])
@@ -36,27 +37,28 @@ def broken_config_is_refused_by_name(case: Case, evidence: Evidence) -> None:
         (case.model() if case.head else case.config()).save_pretrained(home)
         file = home / CONFIG_NAME
         content = file.read_bytes()
-        for what, garbage, named in _garbage(case, content):
-            _rewrite(file, garbage)
-            for loader in _config_readers(case):
-                said = _refusal(partial(loader.from_pretrained, home), file, f"{loader.__name__} of {what}")
-                require(named in said, f"the refusal of {what} does not name {named}: {said}")
-                evidence.count("broken configs")
+        for readers, broken_configs in (
+            (_readers(case), _garbage(content)),
+            ([case.config_class], _wrong(case, content)),
+        ):
+            for what, garbage, at_fault in broken_configs:
+                _rewrite(file, garbage)
+                for reader in readers:
+                    said = _refusal(partial(reader.from_pretrained, home), file, f"{reader.__name__} of {what}")
+                    require(at_fault in said, f"the refusal of {what} does not name {at_fault}: {said}")
+                    evidence.count("broken configs")
 
 
 def _known_by_name(case: Case) -> AbstractContextManager[None]:
     return case.config_registration() if case.config_class.model_type else nullcontext()
 
 
-def _config_readers(case: Case) -> Iterator[Any]:
-    yield case.config_class
-    if case.config_class.model_type:
-        yield AutoConfig
-    if case.head:
-        yield case.model_class
+def _readers(case: Case) -> list[Any]:
+    by_name = [AutoConfig] if case.config_class.model_type else []
+    return [case.config_class, *by_name, *([case.model_class] if case.head else [])]
 
 
-def _garbage(case: Case, content: bytes) -> Iterator[tuple[str, bytes, str]]:
+def _garbage(content: bytes) -> Iterator[tuple[str, bytes, str]]:
     """Yield what a config file could hold instead of *content*, and which key or number its refusal should name."""
     values: dict[str, Any] = json.loads(content)
     key = next(iter(values), _UNHEARD_OF)
@@ -72,6 +74,11 @@ def _garbage(case: Case, content: bytes) -> Iterator[tuple[str, bytes, str]]:
     yield "a config with NaN", json.dumps({**values, _UNHEARD_OF: float("nan")}).encode(), "NaN"
     yield "a config with 1e999", json.dumps({**values, _UNHEARD_OF: 0.5}).replace("0.5", "1e999").encode(), "1e999"
     yield "a config with an endless number", b'{"digits": ' + b"9" * 5000 + b"}", "5,000 digits"
+
+
+def _wrong(case: Case, content: bytes) -> Iterator[tuple[str, bytes, str]]:
+    """Yield config files in which one field has a value that it cannot have, and the field."""
+    values: dict[str, Any] = json.loads(content)
     for field in fields(case.config_class):
         wrong = next(filter(is_json, wrong_values(field.annotation)), None)
         if wrong is not None:
@@ -85,15 +92,15 @@ def truncated_file_is_refused_by_name(case: Case, evidence: Evidence) -> None:
     an interrupted download must not load, and of a hundred files only one has to be fetched again."""
     drawn = _drawn(case)
     with case.folder() as home:
-        for _ in _saved(case.poisoned(), home):
-            for file in _some_files(home, drawn):
-                content = file.read_bytes()
-                for length in _shorter(content, drawn):
-                    _rewrite(file, content[:length])
-                    what = f"{file.name}, of whose {len(content):,} bytes {length:,} are left,"
-                    _refusal(partial(case.model_class.from_pretrained, home), file, what)
-                    evidence.count("truncations")
-                _rewrite(file, content)
+        _save(case.poisoned(), home, sharded=drawn.random() < _HALF)
+        for file in _some_files(home, drawn):
+            content = file.read_bytes()
+            for length in _shorter(content, drawn):
+                _rewrite(file, content[:length])
+                what = f"{file.name}, of whose {len(content):,} bytes {length:,} are left,"
+                _refusal(partial(case.model_class.from_pretrained, home), file, what)
+                evidence.count("truncations")
+            _rewrite(file, content)
 
 
 def _shorter(content: bytes, drawn: random.Random) -> set[int]:
@@ -112,12 +119,12 @@ def flipped_bit_is_noticed(case: Case, evidence: Evidence) -> None:
     drawn, model = _drawn(case), case.poisoned()
     state = weights(model)
     with case.folder() as home:
-        for _ in _saved(model, home):
-            for file in _some_files(home, drawn):
-                if file.name != CONFIG_NAME:
-                    content = file.read_bytes()
-                    _require_noticed(case, state, file, drawn, evidence)
-                    _rewrite(file, content)
+        _save(model, home, sharded=drawn.random() < _HALF)
+        for file in _some_files(home, drawn):
+            if file.name != CONFIG_NAME:
+                content = file.read_bytes()
+                _require_noticed(case, state, file, drawn, evidence)
+                _rewrite(file, content)
 
 
 def _require_noticed(case: Case, state: dict[str, Bits], file: Path, drawn: random.Random, evidence: Evidence) -> None:
@@ -167,7 +174,8 @@ def what_is_missing_is_named(case: Case, evidence: Evidence) -> None:
             _refusal(partial(case.model_class.from_pretrained, place), place, f"a folder that is {place.name}")
             (around / "empty").mkdir(exist_ok=True)
             evidence.count("missing files")
-        for _ in _saved(model, around / "home"):
+        for sharded in (False, True):
+            _save(model, around / "home", sharded=sharded)
             for file in _some_files(around / "home", _drawn(case)):
                 _require_named(case, state, file, evidence)
 
@@ -234,13 +242,11 @@ def _drawn(case: Case) -> random.Random:
     return random.Random(f"{case.seed} {case.head} {case.kwargs}")  # noqa: S311 - a choice, no secret
 
 
-def _saved(model: PreTrainedModel, home: Path) -> Iterator[None]:
-    """Save a model into a folder, first in one file and then in some shards."""
+def _save(model: PreTrainedModel, home: Path, *, sharded: bool) -> None:
+    """Save a model in one file, or in some shards if it has enough for them."""
+    shutil.rmtree(home, ignore_errors=True)
     total = sum(each.data.numel() for each in weights(model).values())
-    for limit in (total + 1, max(1, total // 3)):
-        shutil.rmtree(home, ignore_errors=True)
-        model.save_pretrained(home, max_shard_size=limit)
-        yield
+    model.save_pretrained(home, max_shard_size=max(1, total // 3) if sharded else total + 1)
 
 
 def _some_files(home: Path, drawn: random.Random) -> list[Path]:

@@ -132,11 +132,15 @@ def _write(home: Path, values: Mapping[str, Any]) -> None:
 
 def _require_newer_names_refused(case: Case, home: Path) -> None:
     version = case.model_class.state_dict_version
-    marked = staticmethod(migrates_state(version, version + 1)(lambda state: state))
+    marked = staticmethod(migrates_state(version, version + 1)(_unchanged))
     newer = carrying(case, lambda _: None, state_dict_version=version + 1, conformance_migration=marked)
     newer.model().save_pretrained(home)
     what = f"a checkpoint with version {version + 1} of the names"
     _require_says_both(partial(case.model_class.from_pretrained, home), what, version)
+
+
+def _unchanged(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return state
 
 
 def _require_says_both(attempt: Callable[[], Any], what: str, known: int) -> None:

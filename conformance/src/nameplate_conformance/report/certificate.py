@@ -17,7 +17,7 @@ from nameplate_config.wording import listed, sentences
 from nameplate_conformance.circumstances import Circumstances, Subject, circumstances_of
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.journal import circumstances_to_json, read_records
-from nameplate_conformance.law import Law, all_laws
+from nameplate_conformance.law import all_laws, binding
 from nameplate_conformance.provenance import installed_digest, wheel_digest
 from nameplate_conformance.report.matrix import absent_devices, claim, judged_devices, tally, worst
 from nameplate_conformance.report.summary import report_of
@@ -113,6 +113,7 @@ def _only(report: Report) -> str:
 def _require_shown(report: Report, label: str, *, complete: bool) -> None:
     """Make sure that a run shows that an architecture conforms."""
     said = ""
+    judged = {each.law for each in report.results}
     if not report.results:
         said = "the report says nothing of it."
     elif not complete:
@@ -120,19 +121,15 @@ def _require_shown(report: Report, label: str, *, complete: bool) -> None:
     elif not report.passed:
         said = f"it does not conform: {listed(sorted(report.roots()))} failed."
     elif report.level < 0:
-        missing = [law.id for law in _binding(0) if law.id not in {each.law for each in report.results}]
+        missing = [law.id for law in binding(0, report.spec) if law.id not in judged]
         said = f"it reaches no level, since not every law of the first was judged: {listed(missing)}."
-    elif missing := [law.id for law in _binding(report.level) if law.id not in {each.law for each in report.results}]:
+    elif missing := [law.id for law in binding(report.level, report.spec) if law.id not in judged]:
         said = f"laws up to L{report.level} were left out: {listed(missing)}."
     elif report.profile not in PROFILES_THAT_CERTIFY:
         said = f"it was judged by the profile {report.profile!r}. Judge it with `--profile {PROFILES_THAT_CERTIFY[0]}`."
     if said:
         message = f"no certificate for {label!r}: {said}"
         raise CertificateError(message)
-
-
-def _binding(level: int) -> list[Law]:
-    return [law for law in all_laws().values() if law.level <= level and not law.tentative]
 
 
 def _left_out(report: Report) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nameplate_config.wording import listed
-from nameplate_conformance.law import LEVELS, Law, all_laws
+from nameplate_conformance.law import LEVELS, Law, all_laws, binding
 from nameplate_conformance.result import Report, Result, Status
 
 MARKS = {
@@ -129,8 +129,7 @@ def tally(report: Report, architecture: str) -> Tally:
     found: dict[str, list[Status]] = {}
     for result in results:
         found.setdefault(result.law, []).append(result.status)
-    laws = [law for law in all_laws().values() if law.level <= level and not law.tentative]
-    return Tally(level=level, verdicts={law.id: worst(found.get(law.id, ())) for law in laws})
+    return Tally(level=level, verdicts={law.id: worst(found.get(law.id, ())) for law in binding(level, report.spec)})
 
 
 def worst(verdicts: Iterable[Status]) -> Status:

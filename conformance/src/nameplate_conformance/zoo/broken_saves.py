@@ -20,7 +20,8 @@ from nameplate_model import SaveError
 def _writes_the_config_first() -> Architecture:
     class HastyModel(ZooModel):
         def save_pretrained(self, folder: StrPath, **options: Any) -> None:
-            self.config.save_pretrained(folder)
+            if (Path(folder) / "config.json").is_file():
+                self.config.save_pretrained(folder)
             super().save_pretrained(folder, **options)
 
     return of(HastyModel)
@@ -68,7 +69,8 @@ def _leaves_the_single_file() -> Architecture:
             with tempfile.TemporaryDirectory() as preferred:
                 for name in ("config.json", SINGLE):
                     shutil.copy(Path(source) / name, preferred)
-                return super().from_pretrained(preferred, **{"memory": "copy", **kwargs})
+                kwargs["memory"] = "copy"
+                return super().from_pretrained(preferred, **kwargs)
 
     return of(StaleModel)
 

@@ -67,12 +67,17 @@ def _arguments(config: ResnetConfig) -> dict[str, Any]:
 
 def _make(config: ResnetConfig) -> ResNet:
     pixels = dict.fromkeys(("mean", "std"), (0.5,) * config.input_channels)  # else timm warns of its own
-    arguments = {"num_classes": config.num_classes, "pretrained_cfg_overlay": pixels, **_arguments(config)}
-    return timm.create_model(_NETWORKS[config.block_type], **arguments)
+    made: Any = timm.create_model(
+        _NETWORKS[config.block_type],
+        pretrained_cfg_overlay=pixels,
+        num_classes=config.num_classes,
+        **_arguments(config),
+    )
+    return made
 
 
 def _save(network: ResNet, config: ResnetConfig, folder: Path) -> None:
-    save_for_hf(network, folder, model_args=_arguments(config), safe_serialization=True)
+    save_for_hf(network, str(folder), model_args=_arguments(config), safe_serialization=True)
 
 
 TIMM = Foreign(

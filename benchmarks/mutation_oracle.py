@@ -1,0 +1,200 @@
+"""The suite as the judge of changed libraries: what each law runs of them, and whether any law notices a change.
+
+Only forks call these functions, since only there may the libraries be imported: each has its own change in them.
+"""
+
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.mutation_forks import Tell, forked
+
+if TYPE_CHECKING:
+    from nameplate_conformance.architecture import Architecture
+    from nameplate_conformance.runner import Cell, Runner
+
+_PROFILE, _PATIENT = "mutation", "mutation-patient"
+_EXAMPLES = 4
+_PATIENCE, _LONG_PATIENCE = 30.0, 150.0
+_CONFIG_LEVEL = 1
+_REFERENCE = "nameplate_resnet"
+_SAMPLES = ("EveryKind", "Containers", "Unions", "Bounded", "Versioned", "RenamedLabels", "Tree", "TwoTowers", "Plain")
+_PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_LIMIT = 400.0
+"""Seconds that one law may take while what it runs is noted, which is slow."""
+
+Reached = Mapping[str, Sequence[int]]
+"""The numbers of the lines that were run, by the names of their files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What one law does with one architecture while nothing is changed.
+
+    Attributes:
+        law: The id.
+        architecture: The name.
+        seconds: How long it took.
+        starts_processes: Whether it starts processes, of which no line is noted.
+        reached: The lines that it ran.
+    """
+
+    law: str
+    architecture: str
+    seconds: float
+    starts_processes: bool
+    reached: Reached = field(repr=False)
+
+
+def survey(overlay: Path, tell: Tell, *, with_resnet: bool) -> None:
+    """Judge the unchanged libraries and send, for every law that holds, what it ran.
+
+    Args:
+        overlay: The folder that the libraries are imported from.
+        tell: Is sent the lines of the import, then one `Surveyed` after another; and what did not hold.
+        with_resnet: Whether to judge the ResNet, too.
+    """
+    notes = _Notes(overlay)
+    notes.start()
+    runner, herd = _suite()
+    if with_resnet:
+        herd = {**herd, **_resnet()}
+    notes.stop()
+    tell({"imported": notes.reached()})
+    for cells in _cells_by_law(herd):
+        ended = forked(lambda tell_us, cells=cells: _survey_law(runner, cells, overlay, tell_us), limit=_LIMIT)
+        for what in ended.told:
+            if "law" in what or "broken" in what:
+                tell(what)
+        if not ended.finished:
+            tell({"broken": f"{cells[0].law.id}: {'too slow' if ended.overran else ended.told[-1:]}"})
+
+
+def judge(asked: Iterable[Surveyed], tell: Tell, *, with_resnet: bool) -> None:
+    """Judge the libraries as they are now by some laws, in this order, until one is broken; send which.
+
+    Args:
+        asked: Laws and architectures; those that start processes get more time.
+        tell: Is sent each law before it is asked, and the verdict of the one that was broken.
+        with_resnet: Whether the ResNet is among the architectures.
+    """
+    tell({"asked": "import"})
+    runner, herd = _suite()
+    if with_resnet:
+        herd = {**herd, **_resnet()}
+    by_key = {(c.law.id, c.architecture.label): c for cells in _cells_by_law(herd) for c in cells}
+    for each in asked:
+        tell({"asked": each.law})
+        runner.closer = {each.law: _PATIENT} if each.starts_processes else {}
+        result = runner.attempt(by_key[each.law, each.architecture])
+        if result.status.is_bad:
+            tell({"killed": each.law, "status": result.status.value, "message": result.message[:300]})
+            return
+
+
+def _suite() -> "tuple[Runner, dict[str, Architecture]]":
+    """Import the suite and return a runner and healthy architectures without the ResNet, by their names."""
+    from nameplate_conformance.profiles import PROFILES, Profile  # noqa: PLC0415 - only in a fork
+    from nameplate_conformance.runner import Runner  # noqa: PLC0415
+    from nameplate_conformance.samples.architectures import SAMPLES  # noqa: PLC0415
+    from nameplate_conformance.zoo import relatives  # noqa: PLC0415
+
+    warnings.simplefilter("ignore")
+    for name, patience in ((_PROFILE, _PATIENCE), (_PATIENT, _LONG_PATIENCE)):
+        PROFILES[name] = Profile(name=name, examples=_EXAMPLES, rows=_EXAMPLES, patience=patience)
+    samples = [each for each in SAMPLES if any(name in each.label for name in _SAMPLES)]
+    return Runner(profile=_PROFILE), {each.label: each for each in (*relatives(), *samples)}
+
+
+def _resnet() -> "dict[str, Architecture]":
+    from nameplate_conformance.references import named  # noqa: PLC0415 - only in a fork
+
+    architecture = named(_REFERENCE)
+    return {architecture.label: architecture}
+
+
+def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
+    """Return what may be judged, the laws in their order."""
+    from nameplate_conformance.law import all_laws  # noqa: PLC0415 - only in a fork
+    from nameplate_conformance.runner import HOST, Cell  # noqa: PLC0415
+
+    return [[Cell(each, law, HOST) for each in herd.values()] for law in all_laws().values()]
+
+
+def _survey_law(runner: "Runner", cells: "Sequence[Cell]", overlay: Path, tell: Tell) -> None:
+    """Judge a law for those architectures that differ to it: all for a config's law, otherwise the first it holds for.
+
+    The ResNet is always judged, since only it runs its own package.
+    """
+    law = cells[0].law
+    held = False
+    processes = _Processes()
+    for cell in cells:
+        label = cell.architecture.label
+        is_resnet = label == _REFERENCE or label.startswith("resnet")
+        if not is_resnet and ((held and law.level > _CONFIG_LEVEL) or (not cell.architecture.models and law.level > 1)):
+            continue
+        notes, started = _Notes(overlay), time.perf_counter()
+        processes.seen = False
+        notes.start()
+        result = runner.attempt(cell)
+        notes.stop()
+        if result.status.is_bad:
+            tell({"broken": f"{law.id} for {label}: {result.message[:200]}"})
+        if result.status.value != "pass":
+            continue
+        held = held or not is_resnet
+        surveyed = {"law": law.id, "architecture": label, "starts_processes": processes.seen}
+        tell({**surveyed, "seconds": time.perf_counter() - started, "reached": notes.reached()})
+
+
+class _Processes:
+    """Notices that a process is started."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, _arguments: tuple[Any, ...]) -> None:
+        self.seen = self.seen or event in _PROCESSES
+
+
+class _Notes:
+    """Notes which lines of the libraries are run, in all threads."""
+
+    def __init__(self, overlay: Path) -> None:
+        self._root = f"{overlay}/"
+        self._seen: dict[str, set[int]] = {}
+
+    def start(self) -> None:
+        """Begin."""
+        threading.settrace(self._called)
+        sys.settrace(self._called)
+
+    def stop(self) -> None:
+        """End."""
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+
+    def reached(self) -> dict[str, list[int]]:
+        """Return the lines by the names of their files, below the overlay."""
+        return {name.removeprefix(self._root): sorted(lines) for name, lines in self._seen.items()}
+
+    def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
+        name = frame.f_code.co_filename
+        if not name.startswith(self._root):
+            return None
+        seen = self._seen.setdefault(name, set())
+        seen.add(frame.f_lineno)
+
+        def run(frame: FrameType, _event: str, _argument: object) -> Callable[..., Any]:
+            seen.add(frame.f_lineno)
+            return run
+
+        return run
