@@ -187,3 +187,14 @@ def test_the_command_writes_and_verifies(tmp_path: Path):
     assert (verified.exit_code, verified.output) == (0, "nameplate_resnet keeps what was released: 0.1.0\n")
     assert again.exit_code == 2
     assert "exists already" in again.output
+
+
+def test_the_command_finds_a_module_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An architecture that is declared in a file beside is found, though no installed package holds it."""
+    monkeypatch.setattr("sys.path", [each for each in sys.path if each])
+    monkeypatch.chdir(tmp_path)
+    Path("declared_here.py").write_text("from nameplate_conformance.zoo import reference\nARCH = reference()\n")
+
+    done = CliRunner().invoke(main, ["golden", "create", "declared_here:ARCH", "golden", "--release", "1.0"])
+
+    assert (done.exit_code, done.output) == (0, f"wrote {Path('golden', '1.0')}\n")

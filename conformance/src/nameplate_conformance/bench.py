@@ -85,6 +85,11 @@ def here_too(path: list[str]) -> list[str]:
     return [*path] if {"", here} & set(path) else [*path, here]
 
 
+def look_here_too() -> None:
+    """Let this process find modules that lie in the current folder, as ``python -m`` would."""
+    sys.path[:] = here_too(sys.path)
+
+
 @dataclass
 class Bench:
     """Loads architectures and judges single cells, in this process.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nameplate_config import NameplateError
+from nameplate_conformance.bench import look_here_too
 from nameplate_conformance.references import named
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _LAWS = ("G01", "G03")
 @click.group()
 def golden() -> None:
     """Keep what released versions saved, and hold later ones to it."""
+    look_here_too()
 
 
 @golden.command()

@@ -23,6 +23,7 @@ def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, 
     Prints FAILED, FIXED or ERROR, and a script that shows the failure. What is fixed is forgotten.
     """
     from nameplate_config import NameplateError  # noqa: PLC0415 - `--help` needs none of this
+    from nameplate_conformance.bench import look_here_too  # noqa: PLC0415
     from nameplate_conformance.example import example_of, is_fixed  # noqa: PLC0415
     from nameplate_conformance.store import Store  # noqa: PLC0415
 
@@ -31,7 +32,7 @@ def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, 
         failure = store.failure(failure_id)
     except NameplateError as error:
         raise click.UsageError(str(error)) from error
-    _look_here_too()
+    look_here_too()
     try:
         example = example_of(failure, architecture=reference, trust_remote_code=trust_remote_code)
         script = example.script(_comment(failure))
@@ -73,12 +74,3 @@ def _said(failure: "Failure", example: "Example", result: "Result") -> str:
 def _comment(failure: "Failure") -> str:
     known = ", ".join(f"{name} {version}" for name, version in failure.versions.items() if name == "torch")
     return f"Failure {failure.title}, kept with spec {failure.spec}, {known}."
-
-
-def _look_here_too() -> None:
-    """Find modules that lie in the current folder, as ``python -m`` would: a test file's architecture does."""
-    import sys  # noqa: PLC0415
-
-    from nameplate_conformance.bench import here_too  # noqa: PLC0415 - imports what is judged
-
-    sys.path[:] = here_too(sys.path)

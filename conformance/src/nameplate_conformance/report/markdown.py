@@ -30,9 +30,9 @@ def markdown(report: Report, circumstances: Circumstances | None = None) -> str:
 
 def _architecture(report: Report, label: str, circumstances: Circumstances) -> Iterator[str]:
     subject = circumstances.subject(label)
-    package = f", of `{subject.distribution}` {subject.version}" if subject.distribution else ""
+    package = f", of `{subject.distribution}` {subject.version}," if subject.distribution else ""
     yield f"## `{label}`"
-    yield f"**`{label}`{package}, {claim(report)}** by specification {report.spec}."
+    yield f"**`{label}`{package} {claim(report)}** by specification {report.spec}."
     yield _standing(report, label)
     yield "\n".join(_table(report, label))
     causes = [result for result in report.results if result.is_root]
