@@ -1,7 +1,7 @@
 """What is left of a checkpoint when a save is killed, torn or refused: ours against Transformers', from one harness.
 
 `nameplate_conformance.faults` lets each fault befall each file-changing system call of each transition in turn, and
-loads what is left. These are counts, not times: one run each.
+loads what is left; and it loads what a power failure may leave. These are counts, not times: one run each.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.measure import Figures, run
 from benchmarks.report import Section
-from nameplate_conformance.faults import FAULTS, OUTCOMES
+from nameplate_conformance.faults import FAULTS, OUTCOMES, POWER_LOSS
 from nameplate_conformance.faults.sweep import Run
 from nameplate_conformance.faults.transitions import TRANSITIONS, Saver, State, sweep_transition
 
@@ -28,10 +28,15 @@ _COUNTED = (_POINTS, *OUTCOMES, _MISLED)
 _IN_MEMORY = "/dev/shm"  # noqa: S108
 """Where the checkpoints lie, if it is there: only the order of calls counts, and no disk need be waited for."""
 
+_STATES = 60
+"""How many of the states that a power failure may leave are loaded, for each transition."""
+
 _NOTES = (
-    "A point is one fault at one file-changing system call.",
+    "A point is one fault at one file-changing system call; or one state that a power failure may leave.",
+    f"Of these states {_STATES} are taken of each transition, at equal distances, or all where there are fewer.",
     "old, new: exactly that checkpoint is loaded; mix: another one, without an error; unloadable: none.",
-    "misled: of old and new, those where a save failed silently, its error hides what is there, or a draft was left.",
+    "misled: of old and new, those where a save failed silently, its error hides what is there, or it left a draft.",
+    "Of a power failure: those where a save had returned, and is undone.",
     "A foreign checkpoint is one that the other library has written.",
 )
 
@@ -74,9 +79,11 @@ def sweep_all(saver: Saver, foreign: Path) -> None:
     counts: Counter[str] = Counter()
     for transition in TRANSITIONS:
         start = foreign / ("sharded" if transition.old and transition.old.largest_shard else "single")
-        found = sweep_transition(saver, transition, foreign=start)
+        at_calls = [fault for fault in FAULTS if fault is not POWER_LOSS]
+        found = sweep_transition(saver, transition, foreign=start, faults=at_calls)
+        lost = sweep_transition(saver, transition, foreign=start, faults=[POWER_LOSS], points=_STATES)
         counts[f"{transition.name} {_IGNORED}"] += bool(found.unsaved)
-        for each in found.runs:
+        for each in (*found.runs, *lost.runs):
             for row in (transition.name, each.fault):
                 counts.update(f"{row} {what}" for what in _counted(each))
     print(json.dumps(counts))

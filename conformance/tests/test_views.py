@@ -384,7 +384,17 @@ def test_the_document_of_a_conforming_package():
     assert "| level | cpu |\n|---|---|\n| L0 harness |" in text
     assert "### Not applicable\n\n- C11 on cpu, " in text
     assert ": no \\| &lt;field>" in text
-    assert "$ nameplate-conformance run mlp_net:ARCH --profile release --device cpu\n" in text
+    assert "$ nameplate-conformance run mlp_net:ARCH --profile release --level 1 --device cpu\n" in text
+
+
+def test_the_document_of_an_architecture_without_a_package():
+    """It is called by its label alone, and the command to repeat the run installs the suite alone."""
+    report = made(*conforming())
+
+    text = markdown(report, circumstances(report, subjects=()))
+
+    assert f"**`mlp` conforms to L7 on cpu** by specification {SPEC}." in text
+    assert "$ nameplate-conformance run mlp --profile release --device cpu\n" in text
 
 
 def test_the_document_of_a_failing_package_says_so():

@@ -5,7 +5,6 @@ length of a block in this one, `patched`. What a library writes without them, an
 unseen; a saver that writes through `os` alone is seen completely.
 """
 
-import fcntl
 import itertools
 import os
 import signal
@@ -16,6 +15,11 @@ from typing import Any, NoReturn
 
 from nameplate_conformance.faults.fault import Call, Fault, Trace
 from nameplate_conformance.faults.forks import Ending, Fork
+
+try:
+    import fcntl
+except ImportError:  # Windows, where descriptors have no paths either
+    fcntl = None
 
 _WRITES = {"write": 1, "pwrite": 1, "writev": 1, "pwritev": 1, "sendfile": 3, "copy_file_range": 2}
 """Which argument holds what is written, or how much of it."""
@@ -207,7 +211,7 @@ def _path_of(descriptor: Any) -> Path | None:
     """Return what a descriptor stands for, on Linux and on macOS."""
     number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
     try:
-        if hasattr(fcntl, "F_GETPATH"):
+        if fcntl is not None and hasattr(fcntl, "F_GETPATH"):
             text = os.fsdecode(fcntl.fcntl(number, fcntl.F_GETPATH, bytes(_LONGEST_PATH)).rstrip(b"\0"))
         else:
             text = str(Path(f"/proc/self/fd/{number}").readlink()).removesuffix(" (deleted)")

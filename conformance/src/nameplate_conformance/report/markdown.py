@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from nameplate_conformance.circumstances import Circumstances, circumstances_of
+from nameplate_conformance.profiles import PROFILES
 from nameplate_conformance.report.matrix import claim, judged_devices, law_of, matrix, tally
 from nameplate_conformance.report.summary import report_of
 from nameplate_conformance.result import Report, Result, Status
@@ -79,8 +80,16 @@ def _command(label: str, report: Report, circumstances: Circumstances) -> str:
     needed += [f"{subject.distribution}=={subject.version}"] if subject.distribution else []
     devices = " ".join(f"--device {device}" for device in judged_devices(report))
     seed = "" if report.seed is None else f" --seed {report.seed}"
-    run = f"nameplate-conformance run {subject.reference or label} --profile {report.profile} {devices}".rstrip()
+    level = _level(report)
+    run = f"nameplate-conformance run {subject.reference or label} --profile {report.profile}{level} {devices}".rstrip()
     return f"```console\n$ pip install {' '.join(needed)}\n$ {run}{seed}\n```"
+
+
+def _level(report: Report) -> str:
+    """Return the option for a run that did not look as high as its profile does by itself."""
+    highest = max((law_of(result.law).level for result in report.results), default=0)
+    usual = PROFILES.get(report.profile)
+    return f" --level {highest}" if usual is not None and highest < usual.level else ""
 
 
 def _environment(circumstances: Circumstances) -> str:

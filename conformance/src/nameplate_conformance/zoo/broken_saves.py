@@ -1,6 +1,5 @@
 """Mutants of level 7, crashes: saves that a kill, a full disk or a second saver turns into something else."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -112,6 +111,8 @@ def _leaves_its_mark() -> Architecture:
 @contextmanager
 def _locks_do_not_lock() -> Iterator[None]:
     """Let the system say that it has locked a file when it has not, as some network file systems do."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
     real = fcntl.flock
     fcntl.flock = lambda *_: None
     try:
