@@ -63,21 +63,16 @@ class Survey:
     def judges_of(self, mutation: Mutation) -> list[Surveyed]:
         """Return who may notice a change, those that surely run the statement first and those with processes last.
 
-        What a fresh process runs is not noted, so a law that starts one is asked about every change. A statement
-        that runs at import may be noticed by any law.
+        A statement that runs at import may be noticed by any law: each is asked about one architecture at least.
         """
         name, (first, last) = _file_of(mutation.module), mutation.lines
         lines = set(range(first, last + 1))
         at_import = not lines.isdisjoint(self.imported.get(name, ()))
-        resnet = mutation.module.startswith(_RESNET)
-        ranked: list[tuple[bool, bool, int]] = []
-        for place, law in enumerate(self.laws):
-            if ("resnet" in law.architecture) != resnet:
-                continue
-            runs = not lines.isdisjoint(law.reached.get(name, ()))
-            if runs or at_import or law.starts_processes:
-                ranked.append((law.starts_processes, not runs, place))
-        return [self.laws[place] for *_, place in sorted(ranked)]
+        able = [each for each in self.laws if ("resnet" in each.architecture) == mutation.module.startswith(_RESNET)]
+        surely = [each for each in able if not lines.isdisjoint(each.reached.get(name, ()))]
+        asked = {each.law for each in surely}
+        others = {each.law: each for each in reversed(able) if each.law not in asked} if at_import else {}
+        return sorted([*surely, *reversed(others.values())], key=lambda each: each.starts_processes)
 
     def runs(self, mutation: Mutation) -> bool:
         """Whether the changed statement is run at all, as far as that is noted."""
@@ -160,7 +155,7 @@ def _judged(mutations: Sequence[Mutation], folder: Path, console: Console) -> tu
 
 
 def _prepared(folder: Path) -> tuple[Path, Path]:
-    """Copy the libraries, and let this process and all that it starts import the copies and keep out of the checkout."""
+    """Copy the libraries, and let this process and all that it starts import the copies, away from the checkout."""
     overlay, scratch = folder.resolve() / "libraries", folder.resolve() / "scratch"
     scratch.mkdir()
     for source in sorted(_SOURCES.glob("*/src")):

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,8 @@ def _listened(child: int, readable: int, until: float) -> Ended:
         ended.told += [json.loads(line) for line in lines]
         ended.finished = any("finished" in what for what in ended.told[-1:])
         ended.overran = time.monotonic() > until
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     if alive:
         os.waitpid(child, 0)
     return ended

@@ -3,6 +3,8 @@
 Only forks call these functions, since only there may the libraries be imported: each has its own change in them.
 """
 
+import json
+import os
 import sys
 import threading
 import time
@@ -23,11 +25,39 @@ _PROFILE, _PATIENT = "mutation", "mutation-patient"
 _EXAMPLES = 4
 _PATIENCE, _LONG_PATIENCE = 30.0, 150.0
 _CONFIG_LEVEL = 1
+_COMPILES = "compile"
 _REFERENCE = "nameplate_resnet"
 _SAMPLES = ("EveryKind", "Containers", "Unions", "Bounded", "Versioned", "RenamedLabels", "Tree", "TwoTowers", "Plain")
 _PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 _LIMIT = 400.0
 """Seconds that one law may take while what it runs is noted, which is slow."""
+
+_ELSEWHERE = "NAMEPLATE_LINES"
+_IN_FRESH_PROCESSES = """
+import atexit, json, os, sys, threading
+from pathlib import Path
+folder, root = os.environ.get("NAMEPLATE_LINES"), f"{Path(__file__).parent}/"
+if folder:
+    seen = {}
+    def called(frame, event, argument):
+        name = frame.f_code.co_filename
+        if not name.startswith(root):
+            return None
+        lines = seen.setdefault(name.removeprefix(root), set())
+        lines.add(frame.f_lineno)
+        def run(frame, event, argument):
+            lines.add(frame.f_lineno)
+            return run
+        return run
+    def write():
+        sys.settrace(None)
+        noted = json.dumps({name: sorted(lines) for name, lines in seen.items()})
+        (Path(folder) / f"{os.getpid()}.json").write_text(noted)
+    atexit.register(write)
+    threading.settrace(called)
+    sys.settrace(called)
+"""
+"""What Python runs at its start, as `sitecustomize`, so that a fresh process notes its lines as well."""
 
 Reached = Mapping[str, Sequence[int]]
 """The numbers of the lines that were run, by the names of their files."""
@@ -41,8 +71,8 @@ class Surveyed:
         law: The id.
         architecture: The name.
         seconds: How long it took.
-        starts_processes: Whether it starts processes, of which no line is noted.
-        reached: The lines that it ran.
+        starts_processes: Whether it starts processes.
+        reached: The lines that it ran, in fresh processes, too; not those that only a fork of this one ran.
     """
 
     law: str
@@ -60,14 +90,19 @@ def survey(overlay: Path, tell: Tell, *, with_resnet: bool) -> None:
         tell: Is sent the lines of the import, then one `Surveyed` after another; and what did not hold.
         with_resnet: Whether to judge the ResNet, too.
     """
+    elsewhere = overlay.with_name("lines")
+    elsewhere.mkdir()
+    os.environ[_ELSEWHERE] = str(elsewhere)
+    (overlay / "sitecustomize.py").write_text(_IN_FRESH_PROCESSES, encoding="utf-8")
     notes = _Notes(overlay)
     notes.start()
     runner, herd = _suite()
     if with_resnet:
         herd = {**herd, **_resnet()}
+    wanted = _cells_by_law(herd)  # imports the laws, and the classes of every architecture
     notes.stop()
     tell({"imported": notes.reached()})
-    for cells in _cells_by_law(herd):
+    for cells in wanted:
         ended = forked(lambda tell_us, cells=cells: _survey_law(runner, cells, overlay, tell_us), limit=_LIMIT)
         for what in ended.told:
             if "law" in what or "broken" in what:
@@ -124,21 +159,24 @@ def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
     from nameplate_conformance.law import all_laws  # noqa: PLC0415 - only in a fork
     from nameplate_conformance.runner import HOST, Cell  # noqa: PLC0415
 
+    assert all(each.config_class for each in herd.values())  # each is imported
     return [[Cell(each, law, HOST) for each in herd.values()] for law in all_laws().values()]
 
 
 def _survey_law(runner: "Runner", cells: "Sequence[Cell]", overlay: Path, tell: Tell) -> None:
     """Judge a law for those architectures that differ to it: all for a config's law, otherwise the first it holds for.
 
-    The ResNet is always judged, since only it runs its own package.
+    The ResNet is judged, too, since only it runs its own package; but not compiled, which takes half a minute.
     """
     law = cells[0].law
     held = False
     processes = _Processes()
     for cell in cells:
         label = cell.architecture.label
-        is_resnet = label == _REFERENCE or label.startswith("resnet")
-        if not is_resnet and ((held and law.level > _CONFIG_LEVEL) or (not cell.architecture.models and law.level > 1)):
+        is_resnet = label == _REFERENCE
+        if is_resnet and law.cost.value == _COMPILES:
+            continue
+        if not is_resnet and held and law.level > _CONFIG_LEVEL:
             continue
         notes, started = _Notes(overlay), time.perf_counter()
         processes.seen = False
@@ -183,8 +221,13 @@ class _Notes:
         threading.settrace(None)  # type: ignore[arg-type]
 
     def reached(self) -> dict[str, list[int]]:
-        """Return the lines by the names of their files, below the overlay."""
-        return {name.removeprefix(self._root): sorted(lines) for name, lines in self._seen.items()}
+        """Return the lines by the names of their files, below the overlay; those of processes that ended, too."""
+        seen = {name.removeprefix(self._root): set(lines) for name, lines in self._seen.items()}
+        for path in Path(os.environ[_ELSEWHERE]).iterdir():
+            for name, lines in json.loads(path.read_text(encoding="utf-8")).items():
+                seen.setdefault(name, set()).update(lines)
+            path.unlink()
+        return {name: sorted(lines) for name, lines in seen.items()}
 
     def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
         name = frame.f_code.co_filename

@@ -12,7 +12,7 @@ from benchmarks.report import Section
 _GOAL = 0.9
 _NOTES = (
     "Noticed: a law is broken, or cannot judge, or does not end.",
-    "A change that alters nothing anybody could see, or only the words of an error, is set aside by hand, with its reason.",
+    "Set aside by hand, each with its reason: what nobody could see, or changes only the words of an error.",
     "Not run: no law runs the changed statement, in this process at least.",
 )
 
@@ -99,8 +99,8 @@ def markdown(verdicts: Sequence[Verdict], record: Mapping[str, Any]) -> Iterator
     """Yield the lines of the page."""
     yield "# The conformance suite against changes at random"
     yield ""
-    yield f"Up to {record['sample']} changes of each module of at least forty lines of code, drawn with seed {record['seed']},"
-    yield f"judged by nothing but the laws in {record['minutes']:.0f} minutes."
+    yield f"Up to {record['sample']} changes of each module of at least forty lines of code, drawn with seed"
+    yield f"{record['seed']}, judged by nothing but the laws, in {record['minutes']:.0f} minutes of a busy machine."
     yield f"Versions: {', '.join(f'{name} {number}' for name, number in record['versions'].items())}."
     for section in sections(verdicts):
         yield ""

@@ -11,12 +11,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
-from parso.python.tree import PythonNode
-from parso.tree import NodeOrLeaf
 
 _OPERATORS = (
     *("AddNot", "ReplaceAndWithOr", "ReplaceOrWithAnd", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue"),
@@ -31,6 +30,9 @@ _OPERATORS = (
 _PASSIVE_DECORATORS = ("override", "overload", "final", "lru_cache", "cache", "cached_property", "no_type_check")
 _WORDING = ("sentences", "shown", "listed", "did_you_mean")
 _HEADERS = ("if_stmt", "while_stmt", "for_stmt", "with_stmt", "try_stmt", "funcdef", "classdef", "decorated", "suite")
+
+Node = Any
+"""A node of the tree that the operators work on, which is parso's."""
 
 Span = tuple[int, int]
 """The first and the last line."""
@@ -112,7 +114,7 @@ def _mutation(module: str, source: str, site: _Site) -> Mutation | None:
     return Mutation(module, site.operator, site.lines, removed, added, mutated)
 
 
-def _is_passive(node: NodeOrLeaf, operator: str) -> bool:
+def _is_passive(node: Node, operator: str) -> bool:
     """Whether no behaviour, or only the words of an error, hang on a node."""
     below, above = node, node.parent
     if node.type == "decorator":
@@ -129,7 +131,7 @@ def _is_passive(node: NodeOrLeaf, operator: str) -> bool:
     return False
 
 
-def _is_annotation(below: NodeOrLeaf, above: NodeOrLeaf) -> bool:
+def _is_annotation(below: Node, above: Node) -> bool:
     if above.type == "tfpdef":
         return below is above.children[2]
     if above.type == "annassign":
@@ -137,26 +139,25 @@ def _is_annotation(below: NodeOrLeaf, above: NodeOrLeaf) -> bool:
     return above.type == "funcdef" and below is getattr(above, "annotation", None)
 
 
-def _is_words(above: NodeOrLeaf) -> bool:
+def _is_words(above: Node) -> bool:
     if above.type in {"raise_stmt", "fstring"}:
         return True
-    first = above.get_first_leaf().value if isinstance(above, PythonNode) or above.type == "expr_stmt" else ""
-    return (above.type == "expr_stmt" and first == "message") or (
-        above.type in {"atom_expr", "power"} and first in _WORDING
-    )
+    if above.type not in {"expr_stmt", "atom_expr", "power"}:
+        return False
+    return above.get_first_leaf().value in ({"message"} if above.type == "expr_stmt" else _WORDING)
 
 
-def _checks_types(node: NodeOrLeaf) -> bool:
+def _checks_types(node: Node) -> bool:
     return node.type == "if_stmt" and node.children[1].get_code(include_prefix=False) == "TYPE_CHECKING"
 
 
-def _is_outside_functions(node: NodeOrLeaf | None) -> bool:
+def _is_outside_functions(node: Node) -> bool:
     while node is not None and node.type not in {"funcdef", "lambdef"}:
         node = node.parent
     return node is None
 
 
-def _statement(node: NodeOrLeaf, line: int) -> Span:
+def _statement(node: Node, line: int) -> Span:
     """Return the lines of the smallest statement, or header of one, around a node."""
     if node.type in _HEADERS:
         return line, line

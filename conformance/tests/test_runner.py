@@ -1,6 +1,5 @@
 """What becomes of a law: every status, and what a result says."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -95,8 +95,9 @@ class Architecture:
         models: The model class for each Auto class, by the Auto class's name. Without any, the config alone is
             judged: laws that need a model are not applicable.
         inputs: Makes the inputs of a model; its `dummy_inputs` if not given.
-        outputs: What is promised about the outputs, for all models or by the Auto class's name. A name is the key of a dict or the field of a dataclass, then the
-            way to the tensor, such as ``"features[0]"``; a tensor that is the whole answer is ``"output"``.
+        outputs: What is promised about the outputs, for all models or by the Auto class's name. A name is the key of a
+            dict or the field of a dataclass, then the way to the tensor, such as ``"features[0]"``; a tensor that is
+            the whole answer is ``"output"``.
         loss: The documented loss of logits and labels; their cross entropy if not given.
         tags: What it can and cannot do.
         fields: How to draw fields whose annotations do not say enough, by name.

@@ -18,7 +18,6 @@ from nameplate_conformance.case import Case
 from nameplate_conformance.errors import LawBrokenError
 from nameplate_conformance.law import Evidence, broken
 
-
 _LEAST, _TENSORS = 3, 300
 
 

@@ -125,7 +125,8 @@ def law(
     def define(check: Check) -> Check:
         assert law_id not in _laws, f"{law_id} is defined twice"
         text = " ".join((check.__doc__ or "").split())
-        _laws[law_id] = Law(law_id, level, title, text, check, tuple(needs), **options)
+        make: Callable[..., Law] = Law  # the options are attributes of it, which no type checker sees
+        _laws[law_id] = make(law_id, level, title, text, check, tuple(needs), **options)
         return check
 
     return define

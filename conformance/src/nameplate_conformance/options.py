@@ -19,7 +19,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "level": {"type": int, "metavar": "N", "help": "judge the laws of levels 0 to N (default: what the profile says)"},
     "law": {"action": "append", "metavar": "ID", "help": "judge this law and no other"},
     "spec": {"metavar": "VERSION", "help": "judge by this version of the specification (default: the newest)"},
-    "profile": {"metavar": "NAME", "help": "how closely to look: smoke, dev, ci, nightly, release (default: dev)"},
+    "profile": {
+        "metavar": "NAME",
+        "help": "how closely to look: glance, smoke, dev, ci, nightly, release (default: dev)",
+    },
     "seed": {"type": int, "metavar": "N", "help": "draw other examples than the usual ones"},
     "report": {
         "action": "append",

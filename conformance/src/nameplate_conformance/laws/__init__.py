@@ -27,6 +27,6 @@ from nameplate_conformance.laws import l6_training as l6_training
 from nameplate_conformance.laws import l7_crash as l7_crash
 from nameplate_conformance.laws import l7_damage as l7_damage
 from nameplate_conformance.laws import l7_ecosystem as l7_ecosystem
-from nameplate_conformance.laws import l7_history as l7_history
 from nameplate_conformance.laws import l7_folder_machine as l7_folder_machine
+from nameplate_conformance.laws import l7_history as l7_history
 from nameplate_conformance.laws import l7_honesty as l7_honesty

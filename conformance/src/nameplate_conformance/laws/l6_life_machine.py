@@ -15,6 +15,7 @@ from nameplate_conformance.case import Case
 from nameplate_conformance.copies import pickled
 from nameplate_conformance.histories import HistoryMachine, judge_histories
 from nameplate_conformance.law import Cost, Evidence, law
+from nameplate_conformance.overlaps import overlapping, same_objects
 from nameplate_conformance.sharing import ties
 from nameplate_conformance.snapshot import Snapshot
 from nameplate_conformance.training import descend
@@ -136,6 +137,8 @@ class LifeMachine(HistoryMachine):
         """Go on with a copy, with what comes out of a pickle, or with what was saved and loaded."""
         if way == "pickle" and any(map(is_parametrized, self.model.modules())):
             way = "deepcopy"  # torch pickles no parametrizations
+        if way == "deepcopy" and overlapping(self.twin) != same_objects(self.twin):
+            way = "save and load"  # torch copies views of a parameter one by one
         self.note("move", way, way=way)
         if way != "save and load":
             self.model = copy.deepcopy(self.model) if way == "deepcopy" else pickled(self.model)

@@ -31,6 +31,9 @@ _MOMENTS = 6
 _ERRORS = 2
 """How many calls of each save fail, one at a time."""
 
+_ROUNDS = 5
+"""How often each of two savers saves while the other does."""
+
 OLD, NEW = name_of(1), name_of(2)
 
 
@@ -102,7 +105,7 @@ def load_sees_one_save(case: Case, evidence: Evidence) -> None:
     savers = [partial(known[1].save, shards=False), partial(known[2].save, shards=True)]
     with case.folder() as base:
         prepare = partial(known[0].save, shards=True)
-        found = contend(prepare, savers, lambda folder: seen(case, folder, known), base=base)
+        found = contend(prepare, savers, lambda folder: seen(case, folder, known), rounds=_ROUNDS, base=base)
     problems = found.problems([name_of(each.number) for each in known])
     require(not problems, problems[0] if problems else "")
     require(found.last in {name_of(2), name_of(3)}, f"in the end there is {found.last}, which was saved before")

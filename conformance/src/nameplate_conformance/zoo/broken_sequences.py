@@ -7,7 +7,6 @@ from typing import Any
 
 from nameplate_config.typing import StrPath
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.oracle import INDEX, SINGLE
 from nameplate_conformance.zoo.reference import Mutant, ZooModel, of
 from nameplate_conformance.zoo.relatives import ZooTower
 from nameplate_model import SaveError
@@ -42,29 +41,6 @@ def _is_busy_for_ever() -> Architecture:
             self.busy = False
 
     return of(BusyModel)
-
-
-def _remembers_configs() -> Architecture:
-    known: dict[object, Any] = {}
-
-    class RememberingModel(ZooModel):
-        @classmethod
-        def from_pretrained(cls, source: Any, **kwargs: Any) -> Any:
-            key = _state_of(Path(source)) if isinstance(source, Path) and not kwargs else None
-            if key is not None and key in known:
-                kwargs["config"] = known[key].copy()
-            model = super().from_pretrained(source, **kwargs)
-            if key is not None:
-                known[key] = model.config.copy()
-            return model
-
-    return of(RememberingModel)
-
-
-def _state_of(folder: Path) -> object:
-    """Return what tells the weights in a folder from others; nothing of their config."""
-    there = [folder / name for name in (SINGLE, INDEX) if (folder / name).is_file()]
-    return (folder, *((each.name, each.stat().st_ino, each.stat().st_mtime_ns) for each in there)) if there else None
 
 
 def _copied(model: ZooModel, memo: dict[int, Any]) -> Any:
@@ -111,7 +87,6 @@ SEQUENCE_MUTANTS = (
         museum="https://github.com/huggingface/diffusers/issues/14719",
     ),
     Mutant("IsBusyForEver", "Z02", "after a save that was refused, no other saves anything", _is_busy_for_ever),
-    Mutant("RemembersConfigs", "Z02", "a config that was saved alone is not seen", _remembers_configs),
     Mutant("CopiesCostMemory", "Z03", "a copy made in evaluation mode is not checkpointed", _copies_cost_memory),
     Mutant("CopiesFallAsleep", "Z03", "a copy of a model in training is not in training", _copies_fall_asleep),
     Mutant("CastingThaws", "Z03", "a cast thaws what was frozen", _casting_thaws),
