@@ -15,9 +15,9 @@ _SIXTEEN = (
 )
 _JUDGE = """
 import json, time
-from nameplate_conformance.profiles import PROFILES, Profile
-from nameplate_conformance.references import named
-from nameplate_conformance.runner import check
+from nameplate_conformance.judging.profiles import PROFILES, Profile
+from nameplate_conformance.judging.references import named
+from nameplate_conformance.judging.runner import check
 reference = named("nameplate_resnet")
 PROFILES["bench"] = Profile(name="bench", examples=15, rows=6)
 started = time.perf_counter()

@@ -19,7 +19,8 @@ from benchmarks.mutation_forks import Tell, forked
 
 if TYPE_CHECKING:
     from nameplate_conformance.architecture import Architecture
-    from nameplate_conformance.runner import Cell, Runner
+    from nameplate_conformance.judging.cell import Cell
+    from nameplate_conformance.judging.runner import Runner
 
 _PROFILE, _PATIENT = "mutation", "mutation-patient"
 _EXAMPLES = 4
@@ -135,8 +136,8 @@ def judge(asked: Iterable[Surveyed], tell: Tell, *, with_resnet: bool) -> None:
 
 def _suite() -> "tuple[Runner, dict[str, Architecture]]":
     """Import the suite and return a runner and healthy architectures without the ResNet, by their names."""
-    from nameplate_conformance.profiles import PROFILES, Profile  # noqa: PLC0415 - only in a fork
-    from nameplate_conformance.runner import Runner  # noqa: PLC0415
+    from nameplate_conformance.judging.profiles import PROFILES, Profile  # noqa: PLC0415 - only in a fork
+    from nameplate_conformance.judging.runner import Runner  # noqa: PLC0415
     from nameplate_conformance.samples.architectures import SAMPLES  # noqa: PLC0415
     from nameplate_conformance.zoo import relatives  # noqa: PLC0415
 
@@ -148,7 +149,7 @@ def _suite() -> "tuple[Runner, dict[str, Architecture]]":
 
 
 def _resnet() -> "dict[str, Architecture]":
-    from nameplate_conformance.references import named  # noqa: PLC0415 - only in a fork
+    from nameplate_conformance.judging.references import named  # noqa: PLC0415 - only in a fork
 
     architecture = named(_REFERENCE)
     return {architecture.label: architecture}
@@ -156,8 +157,9 @@ def _resnet() -> "dict[str, Architecture]":
 
 def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
     """Return what may be judged, the laws in their order."""
+    from nameplate_conformance.judging.cell import Cell  # noqa: PLC0415
+    from nameplate_conformance.judging.runner import HOST  # noqa: PLC0415
     from nameplate_conformance.law import all_laws  # noqa: PLC0415 - only in a fork
-    from nameplate_conformance.runner import HOST, Cell  # noqa: PLC0415
 
     assert all(each.config_class for each in herd.values())  # each is imported
     return [[Cell(each, law, HOST) for each in herd.values()] for law in all_laws().values()]

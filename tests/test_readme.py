@@ -9,8 +9,8 @@ import pytest
 from workspace import ROOT, read_toml
 
 from nameplate_conformance.cli import main
+from nameplate_conformance.judging.profiles import PROFILES
 from nameplate_conformance.law import LEVELS
-from nameplate_conformance.profiles import PROFILES
 from nameplate_conformance.result import Status
 
 COMMAND = re.compile(r"\bhatch run (?:(?P<environment>[\w-]+):)?(?P<script>[\w-]+)")

@@ -9,9 +9,9 @@ from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MinLen, MultipleOf
 
 from nameplate_config import PreTrainedConfig, Tiny, fields
 from nameplate_conformance import Architecture
-from nameplate_conformance.adequacy import has_one_value, promises, unreached
-from nameplate_conformance.case import Case, simplest_kwargs
+from nameplate_conformance.drawing.adequacy import has_one_value, promises, unreached
 from nameplate_conformance.errors import LawBrokenError
+from nameplate_conformance.judging.case import Case, simplest_kwargs
 from nameplate_conformance.law import Evidence, all_laws
 from nameplate_conformance.zoo import MUTANTS, reference
 

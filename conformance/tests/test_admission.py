@@ -6,10 +6,11 @@ from datetime import date
 import pytest
 
 from nameplate_conformance import Known
-from nameplate_conformance.admission import in_force, shortcomings
+from nameplate_conformance.judging.admission import in_force, shortcomings
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.runner import Runner
 from nameplate_conformance.law import all_laws
 from nameplate_conformance.result import Result, Status
-from nameplate_conformance.runner import Cell, Runner
 from nameplate_conformance.zoo import MUTANTS
 
 TODAY = date(2026, 12, 1)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from nameplate_config import PreTrainedConfig, Tiny
 from nameplate_conformance import Architecture, Tags
-from nameplate_conformance.anchors import MOST_PARAMETERS, Anchors, anchors_of
-from nameplate_conformance.coverage import rows
-from nameplate_conformance.remembered import once_per_architecture
+from nameplate_conformance.drawing.anchors import MOST_PARAMETERS, Anchors, anchors_of
+from nameplate_conformance.drawing.coverage import rows
+from nameplate_conformance.drawing.remembered import once_per_architecture
 from nameplate_conformance.zoo import reference
 from nameplate_model import PreTrainedModel
 

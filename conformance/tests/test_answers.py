@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from nameplate_conformance.answers import another_batch, batch_size, close, named, require_close, require_promised
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.errors import LawBrokenError
+from nameplate_conformance.instruments.answers import (
+    another_batch,
+    batch_size,
+    close,
+    named,
+    require_close,
+    require_promised,
+)
 from nameplate_conformance.zoo.reference import ZooConfig
 
 

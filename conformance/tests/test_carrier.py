@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from nameplate_conformance.bits import bits, state_bits
-from nameplate_conformance.carrier import carrying, judging
-from nameplate_conformance.case import Case
-from nameplate_conformance.poison import any_bits, poison, poison_with_oddities
-from nameplate_conformance.sharing import ties, untied
+from nameplate_conformance.instruments.bits import bits, state_bits
+from nameplate_conformance.instruments.carrier import carrying, judging
+from nameplate_conformance.instruments.poison import any_bits, poison, poison_with_oddities
+from nameplate_conformance.instruments.sharing import ties, untied
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel, reference
 
 CASE = Case(reference(), "AutoModel", {"width": 4}, torch.device("cpu"))

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from nameplate_conformance import ConformanceError, Report, Status
-from nameplate_conformance.circumstances import Circumstances
 from nameplate_conformance.cli import main
 from nameplate_conformance.law import SPEC, Strength, all_laws
-from nameplate_conformance.provenance import installed_digest, wheel_digest
+from nameplate_conformance.records.circumstances import Circumstances
+from nameplate_conformance.records.provenance import installed_digest, wheel_digest
 from nameplate_conformance.report import CertificateError, certificate, verify_certificate, write_report
 from nameplate_conformance.samples.reports import but, circumstances, conforming, failing, made, result
 

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nameplate_conformance.cli import main
-from nameplate_conformance.journal import JournalWriter, read_journal
 from nameplate_conformance.law import all_laws
+from nameplate_conformance.records.journal import JournalWriter, read_journal
 
 MODULE = """
 import os, time

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from nameplate_config import OnlyWhen, PreTrainedConfig, Tiny
 from nameplate_conformance import Architecture
-from nameplate_conformance.coverage import MOST_ROWS, coverage_of, minimised, rows
-from nameplate_conformance.domains import Either, Few, Given, Items, Pairs, Row, Whole, is_accepted
-from nameplate_conformance.representatives import representatives
+from nameplate_conformance.drawing.coverage import MOST_ROWS, coverage_of, minimised, rows
+from nameplate_conformance.drawing.domains import Either, Few, Given, Items, Pairs, Row, Whole, is_accepted
+from nameplate_conformance.drawing.representatives import representatives
 from nameplate_conformance.samples.architectures import SAMPLES
 from nameplate_conformance.zoo import reference
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nameplate_conformance.deadline import OverrunError, within
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.deadline import OverrunError, within
+from nameplate_conformance.judging.profiles import PROFILES
+from nameplate_conformance.judging.trial import Trial
 from nameplate_conformance.law import all_laws
-from nameplate_conformance.profiles import PROFILES
 from nameplate_conformance.result import Status
-from nameplate_conformance.runner import Cell
-from nameplate_conformance.trial import Trial
 from nameplate_conformance.zoo.reference import ZooModel, of
 
 SOON = 0.05

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from nameplate_conformance import Result, Status
 from nameplate_conformance.cli.diff import diff
-from nameplate_conformance.diff import changes
-from nameplate_conformance.journal import Journal
+from nameplate_conformance.records.diff import changes
+from nameplate_conformance.records.journal import Journal
 from nameplate_conformance.report import write_report
 from nameplate_conformance.samples.reports import circumstances, failing, made, result
 

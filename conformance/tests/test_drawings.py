@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nameplate_conformance.apart import MOST_VALUES, Apart
-from nameplate_conformance.bits import bits, require_same, values
 from nameplate_conformance.errors import LawBrokenError
-from nameplate_conformance.grid import cut, few
+from nameplate_conformance.instruments.bits import bits, require_same, values
+from nameplate_conformance.instruments.grid import cut, few
 from nameplate_conformance.law import Evidence, all_laws
+from nameplate_conformance.records.apart import MOST_VALUES, Apart
 from nameplate_conformance.report.graph import graph
 from nameplate_conformance.report.heatmap import figures, legend, pictures, places
 

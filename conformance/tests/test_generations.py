@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nameplate_conformance.case import Case, simplest_kwargs
-from nameplate_conformance.generations import film_of_save, generations, numbered, seen, seen_or_error
-from nameplate_conformance.oracle import INDEX
+from nameplate_conformance.instruments.generations import film_of_save, generations, numbered, seen, seen_or_error
+from nameplate_conformance.instruments.oracle import INDEX
+from nameplate_conformance.judging.case import Case, simplest_kwargs
 from nameplate_conformance.zoo import reference
 
 

@@ -12,10 +12,11 @@ from click.testing import CliRunner
 
 from nameplate_conformance import Architecture, ConformanceError, Result, Status
 from nameplate_conformance.cli import main
-from nameplate_conformance.golden import FORMS, create, golden_folder, goldens
+from nameplate_conformance.instruments.oracle import StoredTensor, read_safetensors, write_safetensors
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.runner import HOST, Runner
 from nameplate_conformance.law import all_laws
-from nameplate_conformance.oracle import StoredTensor, read_safetensors, write_safetensors
-from nameplate_conformance.runner import HOST, Cell, Runner
+from nameplate_conformance.records.golden import FORMS, create, golden_folder, goldens
 from nameplate_conformance.samples.architectures import SAMPLES
 from nameplate_conformance.zoo import reference
 from nameplate_conformance.zoo.veteran import FIRST_ARGUMENTS, as_released, veteran

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from nameplate_conformance import LawBrokenError
-from nameplate_conformance.case import Case, simplest_kwargs
-from nameplate_conformance.histories import HistoryMachine, judge_histories
+from nameplate_conformance.instruments.histories import HistoryMachine, judge_histories
+from nameplate_conformance.judging.case import Case, simplest_kwargs
 from nameplate_conformance.law import Evidence
 from nameplate_conformance.zoo import reference
 

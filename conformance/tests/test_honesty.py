@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from nameplate_conformance import Architecture, LawBrokenError, Tags
-from nameplate_conformance.account import account_elsewhere, account_of, difference
+from nameplate_conformance.instruments.account import account_elsewhere, account_of, difference
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.runner import Runner
 from nameplate_conformance.law import all_laws
 from nameplate_conformance.result import Result, Status
-from nameplate_conformance.runner import Cell, Runner
 from nameplate_conformance.samples.models import SAMPLE_MODELS
 from nameplate_conformance.zoo import MUTANTS, reference
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nameplate_config import SourceNotFoundError
-from nameplate_conformance.hub import TOKEN, Repository, loopback_hub
+from nameplate_conformance.instruments.hub import TOKEN, Repository, loopback_hub
 from nameplate_conformance.zoo.veteran import VeteranConfig, VeteranModel
 
 CLIENT = importlib.import_module("huggingface_hub.constants")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from nameplate_config import ConfigError
 from nameplate_conformance import Report, Result, Status
-from nameplate_conformance.apart import Apart
-from nameplate_conformance.circumstances import circumstances_of, distribution_of, subject_of
-from nameplate_conformance.encoded import Unread, decoded, encoded
-from nameplate_conformance.journal import (
+from nameplate_conformance.records.apart import Apart
+from nameplate_conformance.records.circumstances import circumstances_of, distribution_of, subject_of
+from nameplate_conformance.records.encoded import Unread, decoded, encoded
+from nameplate_conformance.records.journal import (
     JournalWriter,
     RecordError,
     call_of,

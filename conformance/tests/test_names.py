@@ -8,9 +8,9 @@ import pytest
 
 from nameplate_auto import CONFIG_MAPPING, Registry, UnknownModelTypeError
 from nameplate_conformance.errors import LawBrokenError
-from nameplate_conformance.fresh import ask, importable, install, place
-from nameplate_conformance.handover import unimported
-from nameplate_conformance.naming import Announcing, providing, require_refused, require_standing, standing
+from nameplate_conformance.instruments.fresh import ask, importable, install, place
+from nameplate_conformance.instruments.handover import unimported
+from nameplate_conformance.instruments.naming import Announcing, providing, require_refused, require_standing, standing
 from nameplate_conformance.zoo.reference import ZooConfig
 
 

@@ -10,7 +10,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, MultipleOf
 
 from nameplate_config import ConfigError, DType, OnlyWhen, PreTrainedConfig
-from nameplate_conformance.negatives import is_json, wrong_together, wrong_values
+from nameplate_conformance.drawing.negatives import is_json, wrong_together, wrong_values
 
 NO = "no such value"
 INF = float("inf")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from nameplate_conformance.oracle import (
+from nameplate_conformance.instruments.oracle import (
     DTYPES,
     INDEX,
     SINGLE,
@@ -23,7 +23,7 @@ from nameplate_conformance.oracle import (
     write_safetensors,
     write_shards,
 )
-from nameplate_conformance.poison import any_bits
+from nameplate_conformance.instruments.poison import any_bits
 
 ONE = StoredTensor.of(torch.ones(2))
 TWO = StoredTensor.of(torch.arange(6).reshape(2, 3))

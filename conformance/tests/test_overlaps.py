@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from nameplate_conformance.overlaps import by_memory, in_common, overlapping, same_objects
+from nameplate_conformance.instruments.overlaps import by_memory, in_common, overlapping, same_objects
 
 
 class Views(nn.Module):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from nameplate_conformance.apart import Apart
-from nameplate_conformance.grid import few
 from nameplate_conformance.guidance import guidance
+from nameplate_conformance.instruments.grid import few
 from nameplate_conformance.law import all_laws
+from nameplate_conformance.records.apart import Apart
 from nameplate_conformance.report.page import Section, render_page
 from nameplate_conformance.result import Report, Result, Status
 

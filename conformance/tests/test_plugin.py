@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-# Runs inside the run forget the modules that they import: what must not be imported twice is imported here.
-import nameplate_conformance.items
 import nameplate_conformance.report
+
+# Runs inside the run forget the modules that they import: what must not be imported twice is imported here.
+import nameplate_conformance.under_pytest.items
 from nameplate_auto import CONFIG_MAPPING, AutoModel
 from nameplate_conformance import Status, check, conformance_tests
-from nameplate_conformance.journal import read_journal
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.profiles import PROFILES
+from nameplate_conformance.judging.verdicts import Verdicts
 from nameplate_conformance.law import all_laws
-from nameplate_conformance.profiles import PROFILES
-from nameplate_conformance.runner import Cell
-from nameplate_conformance.verdicts import Verdicts
+from nameplate_conformance.records.journal import read_journal
 from nameplate_conformance.zoo import MUTANTS, reference
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel
 
@@ -263,7 +264,7 @@ def test_marks_of_the_function_are_those_of_its_tests(pytester: pytest.Pytester,
 def test_without_the_plugin_one_test_judges_everything(monkeypatch: pytest.MonkeyPatch):
     """Called as a plain function it fails with the message of every broken law."""
     quick = partial(check, laws=["C01"], profile="glance")
-    monkeypatch.setattr("nameplate_conformance.runner.check", quick)
+    monkeypatch.setattr("nameplate_conformance.judging.runner.check", quick)
     broken = next(mutant for mutant in MUTANTS if mutant.name == "ForgetsAField").breed()
 
     conformance_tests(reference())()

@@ -20,8 +20,8 @@ from nameplate_auto import (
 )
 from nameplate_config import SourceNotFoundError
 from nameplate_conformance import ConformanceError, check
-from nameplate_conformance.fresh import importable
-from nameplate_conformance.references import GROUP, named, names
+from nameplate_conformance.instruments.fresh import importable
+from nameplate_conformance.judging.references import GROUP, named, names
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel
 from nameplate_conformance.zoo.traveller.configuration import TravellerConfig
 from nameplate_conformance.zoo.traveller.modeling import TravellerModel
@@ -297,7 +297,7 @@ hub_server, hub, home, talk = (getattr(_fixtures(), name) for name in ("hub_serv
 CLIENT = """
 import json, sys
 from nameplate_config import NameplateError
-from nameplate_conformance.references import named
+from nameplate_conformance.judging.references import named
 for line in sys.stdin:
     try:
         found = named(**json.loads(line))

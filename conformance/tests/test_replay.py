@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from nameplate_conformance import Architecture, ConformanceError, Example, Known, Result, Status, Store, check, replay
 from nameplate_conformance.cli.replay import replay as command
-from nameplate_conformance.example import example_of
-from nameplate_conformance.sameness import same
+from nameplate_conformance.drawing.strategies import config_kwargs
+from nameplate_conformance.instruments.sameness import same
+from nameplate_conformance.records.example import example_of
+from nameplate_conformance.records.source import Source
 from nameplate_conformance.samples.annotated import Crop, Level, Pooling, Ratio, Size
 from nameplate_conformance.samples.architectures import SAMPLES
-from nameplate_conformance.source import Source
-from nameplate_conformance.strategies import config_kwargs
 from nameplate_conformance.zoo import reference
 
 FORGETFUL = """

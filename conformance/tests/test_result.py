@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from nameplate_conformance import law as law_module
-from nameplate_conformance.case import Case
+from nameplate_conformance.judging.case import Case
+from nameplate_conformance.judging.runner import check
 from nameplate_conformance.law import LEVELS, SPEC, Evidence, Law, Strength, all_laws, broken
 from nameplate_conformance.result import Report, Result, Status
-from nameplate_conformance.runner import check
 from nameplate_conformance.zoo import reference
 
 TOP = len(LEVELS) - 1

@@ -12,9 +12,10 @@ import torch
 from nameplate_config import PreTrainedConfig, Tiny
 from nameplate_conformance import Architecture, ConformanceError, Known, Status, check, registered
 from nameplate_conformance import law as law_module
-from nameplate_conformance.case import Case
+from nameplate_conformance.judging.case import Case
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.runner import Runner
 from nameplate_conformance.law import Evidence, Law, all_laws, broken, inapplicable, require
-from nameplate_conformance.runner import Cell, Runner
 from nameplate_conformance.zoo import MUTANTS, reference
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel, of
 from nameplate_conformance.zoo.traveller.modeling import TravellerModel

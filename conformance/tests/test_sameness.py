@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from nameplate_config import PreTrainedConfig
-from nameplate_conformance.nesting import configs_of, holds_configs
-from nameplate_conformance.sameness import same
+from nameplate_conformance.instruments.nesting import configs_of, holds_configs
+from nameplate_conformance.instruments.sameness import same
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """The order in which cells are judged by several workers, and what becomes of those that need not be judged."""
 
 from nameplate_conformance import Architecture, Result, Status
-from nameplate_conformance.runner import Cell, cells, needs_of
-from nameplate_conformance.schedule import Schedule, broken, with_needs
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.runner import cells, needs_of
+from nameplate_conformance.judging.schedule import Schedule, broken, with_needs
 
 NAMED = Architecture(config="", name="named")
 
@@ -57,7 +58,7 @@ def test_an_absent_device_is_not_run():
 
 def test_one_worker_at_a_time_has_an_accelerator(monkeypatch):
     """Of two cells on one accelerator the second waits for the first; cells on the host do not."""
-    monkeypatch.setattr("nameplate_conformance.runner.present_devices", lambda: ["cpu", "cuda"])
+    monkeypatch.setattr("nameplate_conformance.judging.runner.present_devices", lambda: ["cpu", "cuda"])
     schedule, _ = schedule_of("D01", "D02", devices=("cpu", "cuda"))
     for cell in with_needs(schedule.wanted).values():
         if cell.law.id not in {"D01", "D02"}:

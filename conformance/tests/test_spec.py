@@ -17,9 +17,9 @@ import pytest
 import nameplate_conformance
 from nameplate_conformance import ConformanceError, check
 from nameplate_conformance import law as law_module
+from nameplate_conformance.judging.runner import HOST, cells
 from nameplate_conformance.law import SPEC, SPECS, Law, all_laws, laws_of
 from nameplate_conformance.report.matrix import tally
-from nameplate_conformance.runner import HOST, cells
 from nameplate_conformance.samples.reports import conforming, made
 from nameplate_conformance.zoo import reference
 

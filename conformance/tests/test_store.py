@@ -116,7 +116,7 @@ def test_a_torn_write_leaves_the_old_file(store: Store, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nameplate_conformance.store.replace_file", full)
+    monkeypatch.setattr("nameplate_conformance.records.store.replace_file", full)
 
     assert not store.keep(FAILED, ARCHITECTURE)
     assert "No space left on device" in store.trouble

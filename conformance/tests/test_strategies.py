@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from nameplate_config import DType, OnlyWhen, PreTrainedConfig, Tiny, fields
 from nameplate_conformance import Architecture
-from nameplate_conformance.case import simplest_kwargs
-from nameplate_conformance.coverage import rows
-from nameplate_conformance.domains import is_accepted
-from nameplate_conformance.strategies import config_kwargs, field_values, unchecked_kwargs
+from nameplate_conformance.drawing.coverage import rows
+from nameplate_conformance.drawing.domains import is_accepted
+from nameplate_conformance.drawing.strategies import config_kwargs, field_values, unchecked_kwargs
+from nameplate_conformance.judging.case import simplest_kwargs
 from nameplate_conformance.zoo.reference import ZooModel
 
 

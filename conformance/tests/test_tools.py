@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nameplate_conformance.bits import Bits, bits, output_bits, require_same, same_bytes, state_bits
 from nameplate_conformance.errors import LawBrokenError
-from nameplate_conformance.isolation import isolated, process_state
+from nameplate_conformance.instruments.bits import Bits, bits, output_bits, require_same, same_bytes, state_bits
+from nameplate_conformance.instruments.oracle import read_safetensors
+from nameplate_conformance.instruments.poison import poison
+from nameplate_conformance.instruments.snapshot import Snapshot
+from nameplate_conformance.judging.isolation import isolated, process_state
 from nameplate_conformance.law import Evidence
-from nameplate_conformance.oracle import read_safetensors
-from nameplate_conformance.poison import poison
-from nameplate_conformance.snapshot import Snapshot
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel
 
 

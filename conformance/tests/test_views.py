@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from rich.console import Console
 
 from nameplate_conformance import ConformanceError, Report, Status, print_report
-from nameplate_conformance.journal import RecordError, schema
 from nameplate_conformance.law import SPEC, all_laws
+from nameplate_conformance.records.journal import RecordError, schema
 from nameplate_conformance.report import badge, badge_picture, junit, markdown, read_report, summary, write_report
 from nameplate_conformance.report.matrix import Tally, claim, matrix, tally, verdict
 from nameplate_conformance.report.writing import check_report_name

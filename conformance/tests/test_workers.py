@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from nameplate_conformance import Result, Status
-from nameplate_conformance.bench import Terms, here_too
-from nameplate_conformance.session import Audience, Plan, conduct
-from nameplate_conformance.workers import Crew
+from nameplate_conformance.judging.bench import Terms, here_too
+from nameplate_conformance.judging.session import Audience, Plan, conduct
+from nameplate_conformance.judging.workers import Crew
 
 HOSTILE = """
 import ctypes, os, signal, sys

@@ -3,9 +3,9 @@
 import pytest
 
 from nameplate_conformance.architecture import Architecture
+from nameplate_conformance.judging.runner import check
 from nameplate_conformance.law import Scope, all_laws
 from nameplate_conformance.result import Status
-from nameplate_conformance.runner import check
 from nameplate_conformance.selftest import judge_mutant, judge_reference, laws_without_a_mutant
 from nameplate_conformance.zoo import MUTANTS, Mutant, relatives
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from nameplate_conformance import Report, Section, print_report, render_page
 from nameplate_conformance.cli.progress import judge_with_progress
-from nameplate_conformance.references import names
+from nameplate_conformance.judging.references import names
 from nameplate_resnet import ResnetModelForImageClassification
 
 _GOAL = 0.97

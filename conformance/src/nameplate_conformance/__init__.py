@@ -11,16 +11,20 @@ TYPE_CHECKING = False  # not that of typing, whose import takes longer than all 
 if TYPE_CHECKING:
     from typing import Any
 
-    from nameplate_conformance.admission import Known as Known
     from nameplate_conformance.architecture import Architecture as Architecture
     from nameplate_conformance.architecture import Foreign as Foreign
     from nameplate_conformance.architecture import Tags as Tags
     from nameplate_conformance.architecture import registered as registered
     from nameplate_conformance.errors import ConformanceError as ConformanceError
     from nameplate_conformance.errors import LawBrokenError as LawBrokenError
-    from nameplate_conformance.example import Example as Example
-    from nameplate_conformance.example import replay as replay
-    from nameplate_conformance.journal import RecordError as RecordError
+    from nameplate_conformance.judging.admission import Known as Known
+    from nameplate_conformance.judging.runner import check as check
+    from nameplate_conformance.judging.runner import known_devices as known_devices
+    from nameplate_conformance.judging.runner import present_devices as present_devices
+    from nameplate_conformance.records.example import Example as Example
+    from nameplate_conformance.records.example import replay as replay
+    from nameplate_conformance.records.journal import RecordError as RecordError
+    from nameplate_conformance.records.store import Store as Store
     from nameplate_conformance.report import CertificateError as CertificateError
     from nameplate_conformance.report import Section as Section
     from nameplate_conformance.report import certificate as certificate
@@ -32,37 +36,33 @@ if TYPE_CHECKING:
     from nameplate_conformance.result import Report as Report
     from nameplate_conformance.result import Result as Result
     from nameplate_conformance.result import Status as Status
-    from nameplate_conformance.runner import check as check
-    from nameplate_conformance.runner import known_devices as known_devices
-    from nameplate_conformance.runner import present_devices as present_devices
-    from nameplate_conformance.store import Store as Store
     from nameplate_conformance.testing import conformance_tests as conformance_tests
 
 _HOMES = {
     "Architecture": "architecture",
     "CertificateError": "report",
     "ConformanceError": "errors",
-    "Example": "example",
+    "Example": "records.example",
     "Foreign": "architecture",
-    "Known": "admission",
+    "Known": "judging.admission",
     "LawBrokenError": "errors",
-    "RecordError": "journal",
+    "RecordError": "records.journal",
     "Report": "result",
     "Result": "result",
     "Section": "report",
     "Status": "result",
-    "Store": "store",
+    "Store": "records.store",
     "Tags": "architecture",
     "certificate": "report",
-    "check": "runner",
+    "check": "judging.runner",
     "conformance_tests": "testing",
-    "known_devices": "runner",
-    "present_devices": "runner",
+    "known_devices": "judging.runner",
+    "present_devices": "judging.runner",
     "print_report": "report",
     "read_report": "report",
     "registered": "architecture",
     "render_page": "report",
-    "replay": "example",
+    "replay": "records.example",
     "verify_certificate": "report",
     "write_report": "report",
 }

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from nameplate_auto import CONFIG_MAPPING, AutoClass, UnknownArchitectureError
 from nameplate_config import PreTrainedConfig
 from nameplate_config.wording import did_you_mean, listed, sentences
-from nameplate_conformance.admission import Known
 from nameplate_conformance.errors import ConformanceError
+from nameplate_conformance.judging.admission import Known
 from nameplate_model import PreTrainedModel
 
 Inputs = Callable[[PreTrainedModel], Mapping[str, Tensor]]

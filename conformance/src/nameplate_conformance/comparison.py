@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nameplate_conformance.answers import batch_size, named
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.case import Case
-from nameplate_conformance.coverage import rows
-from nameplate_conformance.isolation import isolated
+from nameplate_conformance.drawing.coverage import rows
+from nameplate_conformance.instruments.answers import batch_size, named
+from nameplate_conformance.judging.case import Case
+from nameplate_conformance.judging.isolation import isolated
 
 _TOLERANCE = 1e-5
 _LEAST_GRADIENT = 1e-6

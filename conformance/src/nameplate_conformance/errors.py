@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nameplate_config import NameplateError
 
 if TYPE_CHECKING:
-    from nameplate_conformance.apart import Apart
+    from nameplate_conformance.records.apart import Apart
 
 
 class ConformanceError(NameplateError, RuntimeError):

@@ -14,7 +14,7 @@ from nameplate_config.wording import listed
 from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
 
 if TYPE_CHECKING:
-    from nameplate_conformance.case import Case
+    from nameplate_conformance.judging.case import Case
 
 SPECS = ("2026.12",)
 """The versions of the specification, each a frozen list of laws (`spec`), the newest last.

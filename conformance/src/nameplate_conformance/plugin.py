@@ -19,7 +19,7 @@ ARCHITECTURES = "nameplate_architectures"
 
 def pytest_addoption(parser: "pytest.Parser", pluginmanager: "pytest.PytestPluginManager") -> None:
     """Add the options."""
-    from nameplate_conformance.options import ShortNames, add_options  # noqa: PLC0415 - imports pytest, there by now
+    from nameplate_conformance.under_pytest.options import ShortNames, add_options  # noqa: PLC0415 - imports pytest, there by now
 
     add_options(parser)
     pluginmanager.register(ShortNames())
@@ -27,8 +27,8 @@ def pytest_addoption(parser: "pytest.Parser", pluginmanager: "pytest.PytestPlugi
 
 def pytest_configure(config: "pytest.Config") -> None:
     """Take over the options of the run that `--lf` repeats, and listen to results."""
-    from nameplate_conformance.options import remember  # noqa: PLC0415 - as above
-    from nameplate_conformance.recorder import Recorder, Sharing, check_names  # noqa: PLC0415
+    from nameplate_conformance.under_pytest.options import remember  # noqa: PLC0415 - as above
+    from nameplate_conformance.under_pytest.recorder import Recorder, Sharing, check_names  # noqa: PLC0415
 
     check_names(config)
     remember(config)
@@ -41,6 +41,6 @@ def pytest_pycollect_makeitem(collector: "Any", name: str, obj: object) -> "Any"
     """Collect a test of every law, architecture and device for what `conformance_tests` returned."""
     if not isinstance(obj, FunctionType) or ARCHITECTURES not in vars(obj) or not collector.funcnamefilter(name):
         return None
-    from nameplate_conformance.items import collected  # noqa: PLC0415 - heavy
+    from nameplate_conformance.under_pytest.items import collected  # noqa: PLC0415 - heavy
 
     return collected(collector, name, obj)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nameplate_config.wording import as_code
 
 if TYPE_CHECKING:
-    from nameplate_conformance.apart import Apart
+    from nameplate_conformance.records.apart import Apart
 
 
 class Status(Enum):

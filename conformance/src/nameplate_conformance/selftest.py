@@ -4,9 +4,9 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from nameplate_conformance.judging.runner import HOST, Runner, cells, check, judged
 from nameplate_conformance.law import Strength, all_laws
 from nameplate_conformance.result import Report, Status
-from nameplate_conformance.runner import HOST, Runner, cells, check, judged
 from nameplate_conformance.zoo import MUTANTS, Mutant, reference
 
 
@@ -107,8 +107,8 @@ def _verdicts(mutants: list[Mutant | None], processes: int, *, compare: bool) ->
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         # Mutants are told by their names, since many are classes inside of functions.
         tasks = [("" if mutant is None else mutant.name, compare) for mutant in mutants]
-        for name, *rest in pool.imap(_judge_by_name, tasks):
-            yield Verdict(by_name.get(name), *rest)
+        for name, roots, messages, others in pool.imap(_judge_by_name, tasks):
+            yield Verdict(by_name.get(name), roots, messages, others)
 
 
 def _judge_by_name(task: tuple[str, bool]) -> tuple[str, frozenset[str], tuple[str, ...], tuple[str, ...] | None]:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nameplate_conformance.answers import require_promised
-from nameplate_conformance.golden import goldens
+from nameplate_conformance.instruments.answers import require_promised
+from nameplate_conformance.judging.cell import Cell
+from nameplate_conformance.judging.runner import HOST, Runner
 from nameplate_conformance.law import all_laws
+from nameplate_conformance.records.golden import goldens
 from nameplate_conformance.result import Status
-from nameplate_conformance.runner import HOST, Cell, Runner
 from nameplate_resnet import ResnetConfig
 from nameplate_resnet.architecture import ARCHITECTURE as ANNOUNCED
 from nameplate_resnet.conformance import ARCHITECTURE

@@ -18,7 +18,7 @@ def diff(old: Path, new: Path) -> None:
 
     Both are journals (.ndjson) or summaries (.json). The exit code is 1 if something that held no longer holds.
     """
-    from nameplate_conformance.diff import changes  # noqa: PLC0415 - `--help` needs none of it
+    from nameplate_conformance.records.diff import changes  # noqa: PLC0415 - `--help` needs none of it
     from nameplate_conformance.report.summary import read_report  # noqa: PLC0415 - as above
 
     try:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nameplate_config import NameplateError
-from nameplate_conformance.bench import look_here_too
-from nameplate_conformance.references import named
+from nameplate_conformance.judging.bench import look_here_too
+from nameplate_conformance.judging.references import named
 
 if TYPE_CHECKING:
     from nameplate_conformance.architecture import Architecture
@@ -30,7 +30,7 @@ def create(*, reference: str, folder: Path, release: str) -> None:
 
     Do so once for each release and commit it: the Architecture's `golden` says where FOLDER is.
     """
-    from nameplate_conformance.golden import create as write  # noqa: PLC0415 - torch takes seconds
+    from nameplate_conformance.records.golden import create as write  # noqa: PLC0415 - torch takes seconds
 
     try:
         written = write(named(reference), folder, release=release)
@@ -60,15 +60,16 @@ def verify(*, reference: str) -> None:
 
 
 def _versions(architecture: "Architecture") -> list[str]:
-    from nameplate_conformance.golden import goldens  # noqa: PLC0415 - torch takes seconds
+    from nameplate_conformance.records.golden import goldens  # noqa: PLC0415 - torch takes seconds
 
     return list(dict.fromkeys(each.version for each in goldens(architecture)))
 
 
 def _broken(architecture: "Architecture") -> list[str]:
     """Return what the laws about history say against an architecture."""
+    from nameplate_conformance.judging.cell import Cell  # noqa: PLC0415 - as above
+    from nameplate_conformance.judging.runner import HOST, Runner  # noqa: PLC0415 - as above
     from nameplate_conformance.law import all_laws  # noqa: PLC0415 - torch takes seconds
-    from nameplate_conformance.runner import HOST, Cell, Runner  # noqa: PLC0415 - as above
 
     cells = [Cell(architecture, all_laws()[law], HOST) for law in _LAWS]
     found = [Runner(profile="smoke").attempt(cell) for cell in cells]

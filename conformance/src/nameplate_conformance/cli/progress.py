@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nameplate_conformance.errors import ConformanceError
-from nameplate_conformance.session import Audience, Plan, conduct
+from nameplate_conformance.judging.session import Audience, Plan, conduct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nameplate_conformance.circumstances import Circumstances
-    from nameplate_conformance.journal import JournalWriter
+    from nameplate_conformance.judging.cell import Cell
+    from nameplate_conformance.records.circumstances import Circumstances
+    from nameplate_conformance.records.journal import JournalWriter
     from nameplate_conformance.result import Report, Result
-    from nameplate_conformance.runner import Cell
 
 
 class Watch(Audience):
@@ -75,8 +75,8 @@ class Watch(Audience):
 
     def ready(self, circumstances: "Circumstances", wanted: "list[Cell]") -> "Iterable[Result]":
         """Read the journal to go on with, and begin those that are asked for."""
-        from nameplate_conformance.journal import JournalWriter  # noqa: PLC0415 - only a run needs it
-        from nameplate_conformance.resumption import resumed  # noqa: PLC0415
+        from nameplate_conformance.records.journal import JournalWriter  # noqa: PLC0415 - only a run needs it
+        from nameplate_conformance.records.resumption import resumed  # noqa: PLC0415
 
         kept = [] if self._resume is None else resumed(self._resume, circumstances, wanted)
         for path in self._journals:
@@ -111,7 +111,7 @@ class Watch(Audience):
 
 def judge_with_progress(texts: "Iterable[str]", *, profile: str = "dev") -> "Report":
     """Judge architectures by what names them, with a bar on a terminal and silently elsewhere."""
-    from nameplate_conformance.bench import Terms  # noqa: PLC0415
+    from nameplate_conformance.judging.bench import Terms  # noqa: PLC0415
 
     with Watch() as watch:
         return conduct(Plan(texts=tuple(texts), terms=Terms(profile=profile)), watch)[0]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from nameplate_conformance.example import Example
+    from nameplate_conformance.records.example import Example
+    from nameplate_conformance.records.store import Failure
     from nameplate_conformance.result import Result
-    from nameplate_conformance.store import Failure
 
 
 @click.command()
@@ -23,9 +23,9 @@ def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, 
     Prints FAILED, FIXED or ERROR, and a script that shows the failure. What is fixed is forgotten.
     """
     from nameplate_config import NameplateError  # noqa: PLC0415 - `--help` needs none of this
-    from nameplate_conformance.bench import look_here_too  # noqa: PLC0415
-    from nameplate_conformance.example import example_of, is_fixed  # noqa: PLC0415
-    from nameplate_conformance.store import Store  # noqa: PLC0415
+    from nameplate_conformance.judging.bench import look_here_too  # noqa: PLC0415
+    from nameplate_conformance.records.example import example_of, is_fixed  # noqa: PLC0415
+    from nameplate_conformance.records.store import Store  # noqa: PLC0415
 
     store = Store(folder)
     try:
@@ -53,10 +53,10 @@ def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, 
 
 def _said(failure: "Failure", example: "Example", result: "Result") -> str:
     """Return the verdict in words."""
-    from nameplate_conformance.example import is_fixed  # noqa: PLC0415 - torch takes seconds
+    from nameplate_conformance.judging.versions import versions  # noqa: PLC0415
     from nameplate_conformance.law import all_laws  # noqa: PLC0415
+    from nameplate_conformance.records.example import is_fixed  # noqa: PLC0415 - torch takes seconds
     from nameplate_conformance.result import Status  # noqa: PLC0415
-    from nameplate_conformance.versions import versions  # noqa: PLC0415
 
     fixed = is_fixed(result)
     word = "FIXED" if fixed else "FAILED" if result.status in {Status.FAIL, Status.VACUOUS} else "ERROR"

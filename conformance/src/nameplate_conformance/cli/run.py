@@ -8,16 +8,16 @@ import click
 from rich.console import Console
 
 from nameplate_config import NameplateError
-from nameplate_conformance.bench import POLICY, Terms
 from nameplate_conformance.cli.progress import Watch
+from nameplate_conformance.judging.bench import POLICY, Terms
+from nameplate_conformance.judging.profiles import PROFILES
+from nameplate_conformance.judging.references import names as known_names
+from nameplate_conformance.judging.session import Plan, conduct
 from nameplate_conformance.law import LEVELS
-from nameplate_conformance.profiles import PROFILES
-from nameplate_conformance.references import names as known_names
-from nameplate_conformance.session import Plan, conduct
-from nameplate_conformance.store import FOLDER
+from nameplate_conformance.records.store import FOLDER
 
 if TYPE_CHECKING:
-    from nameplate_conformance.circumstances import Circumstances
+    from nameplate_conformance.records.circumstances import Circumstances
     from nameplate_conformance.result import Report
 
 _YES = "yes"

@@ -10,13 +10,13 @@ import torch
 
 from nameplate_config import fields
 from nameplate_config.wording import listed, sentences
-from nameplate_conformance.adequacy import unreached, values_by_field
-from nameplate_conformance.anchors import MOST_PARAMETERS, anchors_of
-from nameplate_conformance.bits import outputs, state_bits
-from nameplate_conformance.case import Case, drawn_kwargs
-from nameplate_conformance.coverage import coverage_of
-from nameplate_conformance.domains import is_accepted
-from nameplate_conformance.isolation import process_state
+from nameplate_conformance.drawing.adequacy import unreached, values_by_field
+from nameplate_conformance.drawing.anchors import MOST_PARAMETERS, anchors_of
+from nameplate_conformance.drawing.coverage import coverage_of
+from nameplate_conformance.drawing.domains import is_accepted
+from nameplate_conformance.instruments.bits import outputs, state_bits
+from nameplate_conformance.judging.case import Case, drawn_kwargs
+from nameplate_conformance.judging.isolation import process_state
 from nameplate_conformance.law import Evidence, Scope, law, require
 
 _SAMPLES = 60

@@ -8,10 +8,10 @@ from typing import Any
 
 from nameplate_config import ConfigError, PreTrainedConfig, fields
 from nameplate_config.record import CONFIG_NAME
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.nesting import configs_of, holds_configs
+from nameplate_conformance.instruments.sameness import same
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, inapplicable, law, require
-from nameplate_conformance.nesting import configs_of, holds_configs
-from nameplate_conformance.sameness import same
 
 
 @law("C15", "a part is a config", level=1, needs=["C02", "C08"])

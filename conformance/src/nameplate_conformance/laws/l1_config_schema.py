@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from nameplate_config import fields
-from nameplate_conformance.case import Case
+from nameplate_conformance.drawing.negatives import is_json, wrong_values
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Strength, broken, law, require
-from nameplate_conformance.negatives import is_json, wrong_values
 
 
 @law("C17", "the schema tells files apart", level=1, needs=["C02", "C12"], strength=Strength.SHOULD)

@@ -7,9 +7,9 @@ from typing import Any
 from nameplate_auto import AutoConfig
 from nameplate_config import ConfigError, OnlyWhen, PreTrainedConfig, fields
 from nameplate_config.record import CONFIG_NAME
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.sameness import same
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, broken, law, require
-from nameplate_conformance.sameness import same
 
 _IDENTITY = {"model_type", "config_version"}
 """What every dict of a config says, whatever its values."""

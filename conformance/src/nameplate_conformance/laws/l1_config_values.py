@@ -11,12 +11,12 @@ from functools import cache
 from typing import Any
 
 from nameplate_config import ConfigError, PreTrainedConfig, fields
-from nameplate_conformance.case import Case
-from nameplate_conformance.fresh import ask
+from nameplate_conformance.drawing.negatives import wrong_together, wrong_values
+from nameplate_conformance.instruments.fresh import ask
+from nameplate_conformance.instruments.sameness import same
+from nameplate_conformance.instruments.snapshot import Snapshot
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
-from nameplate_conformance.negatives import wrong_together, wrong_values
-from nameplate_conformance.sameness import same
-from nameplate_conformance.snapshot import Snapshot
 
 
 @law("C04", "equality sees every field", level=1, needs=["C01"])

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from nameplate_conformance.answers import another_batch, batch_size, close, named, require_promised
-from nameplate_conformance.bits import bits, every_tensor, output_bits, require_same, state_bits
-from nameplate_conformance.case import Case
-from nameplate_conformance.copies import pickled
+from nameplate_conformance.instruments.answers import another_batch, batch_size, close, named, require_promised
+from nameplate_conformance.instruments.bits import bits, every_tensor, output_bits, require_same, state_bits
+from nameplate_conformance.instruments.copies import pickled
+from nameplate_conformance.instruments.overlaps import in_common, same_objects
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Strength, inapplicable, law, require
-from nameplate_conformance.overlaps import in_common, same_objects
 
 
 @law("M04", "running changes nothing", level=2, needs=["M01"], per_device=True)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parameter import is_lazy
 
-from nameplate_conformance.answers import require_promised
-from nameplate_conformance.bits import Bits, bits, every_tensor, output_bits, outputs, require_same
-from nameplate_conformance.case import Case, drawn_kwargs
+from nameplate_conformance.drawing.strategies import Kwargs, is_accepted
+from nameplate_conformance.instruments.answers import require_promised
+from nameplate_conformance.instruments.bits import Bits, bits, every_tensor, output_bits, outputs, require_same
+from nameplate_conformance.instruments.oracle import SINGLE, StoredTensor, write_safetensors
+from nameplate_conformance.instruments.overlaps import by_memory, in_common, overlapping, same_objects
+from nameplate_conformance.instruments.snapshot import Snapshot
+from nameplate_conformance.judging.case import Case, drawn_kwargs
 from nameplate_conformance.law import Evidence, Scope, Strength, inapplicable, law, require
-from nameplate_conformance.oracle import SINGLE, StoredTensor, write_safetensors
-from nameplate_conformance.overlaps import by_memory, in_common, overlapping, same_objects
-from nameplate_conformance.snapshot import Snapshot
-from nameplate_conformance.strategies import Kwargs, is_accepted
 from nameplate_model import PreTrainedModel
 
 _SAMPLES = 40

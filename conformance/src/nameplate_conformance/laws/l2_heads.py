@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nameplate_config import ConfigError, PreTrainedConfig, fields
-from nameplate_conformance.answers import named, require_close
-from nameplate_conformance.bits import Bits, require_same, state_bits
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.answers import named, require_close
+from nameplate_conformance.instruments.bits import Bits, require_same, state_bits
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Strength, broken, inapplicable, law, require
 from nameplate_model import PreTrainedModel
 

@@ -10,10 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from nameplate_conformance.bits import Bits, require_same, state_bits, weights
-from nameplate_conformance.case import Case
-from nameplate_conformance.law import Evidence, Scope, Strength, law, require
-from nameplate_conformance.oracle import (
+from nameplate_conformance.instruments.bits import Bits, require_same, state_bits, weights
+from nameplate_conformance.instruments.oracle import (
     INDEX,
     SINGLE,
     StoredFile,
@@ -24,8 +22,10 @@ from nameplate_conformance.oracle import (
     read_index,
     write_shards,
 )
-from nameplate_conformance.overlaps import overlapping
-from nameplate_conformance.poison import poison
+from nameplate_conformance.instruments.overlaps import overlapping
+from nameplate_conformance.instruments.poison import poison
+from nameplate_conformance.judging.case import Case
+from nameplate_conformance.law import Evidence, Scope, Strength, law, require
 from nameplate_model import PreTrainedModel
 
 _SHARD = re.compile(r"model-(?:[0-9a-f]{16}-)?(\d{5})-of-(\d{5})\.safetensors")

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 import nameplate_model
-from nameplate_conformance.bits import Bits, bits, every_tensor, require_same, state_bits, weights
-from nameplate_conformance.carrier import carrying, judging
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import Bits, bits, every_tensor, require_same, state_bits, weights
+from nameplate_conformance.instruments.carrier import carrying, judging
+from nameplate_conformance.instruments.oracle import SINGLE, StoredTensor, keep_only, read_checkpoint, write_safetensors
+from nameplate_conformance.instruments.sharing import untied
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, broken, inapplicable, law, require
-from nameplate_conformance.oracle import SINGLE, StoredTensor, keep_only, read_checkpoint, write_safetensors
-from nameplate_conformance.sharing import untied
 from nameplate_model import CheckpointError, MismatchError, PreTrainedModel
 
 _STRANGE = ("conformance.nowhere", "conformance_weight")

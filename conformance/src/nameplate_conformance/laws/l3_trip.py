@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from nameplate_conformance.bits import output_bits, require_same, same_bytes, state_bits, weights
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import output_bits, require_same, same_bytes, state_bits, weights
+from nameplate_conformance.instruments.oracle import read_checkpoint
+from nameplate_conformance.instruments.snapshot import Snapshot
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, law, require
-from nameplate_conformance.oracle import read_checkpoint
-from nameplate_conformance.snapshot import Snapshot
 
 
 @law("S01", "weights survive", level=3, needs=["A03", "C02", "M02", "M08", "S05"], per_device=True)

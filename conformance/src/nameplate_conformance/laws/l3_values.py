@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.bits import bits, every_tensor, require_same, state_bits, weights
-from nameplate_conformance.carrier import carrying
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import bits, every_tensor, require_same, state_bits, weights
+from nameplate_conformance.instruments.carrier import carrying
+from nameplate_conformance.instruments.oracle import StoredTensor, read_checkpoint
+from nameplate_conformance.instruments.poison import any_bits, poison, poison_with_oddities, seed_of
+from nameplate_conformance.instruments.sharing import ties
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, inapplicable, law, require
-from nameplate_conformance.oracle import StoredTensor, read_checkpoint
-from nameplate_conformance.poison import any_bits, poison, poison_with_oddities, seed_of
-from nameplate_conformance.sharing import ties
 from nameplate_model import CheckpointError
 
 _CARRIED = "conformance_"

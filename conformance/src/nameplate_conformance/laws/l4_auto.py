@@ -8,10 +8,10 @@ from nameplate_auto import CONFIG_MAPPING, AutoConfig, UnknownArchitectureError,
 from nameplate_config import PreTrainedConfig
 from nameplate_config.record import CONFIG_NAME
 from nameplate_conformance.architecture import auto_classes
-from nameplate_conformance.bits import require_same, state_bits
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import require_same, state_bits
+from nameplate_conformance.instruments.naming import free_name, own_name, require_refused
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, law, require
-from nameplate_conformance.naming import free_name, own_name, require_refused
 
 
 @law("R06", "the Auto class loads the same model", level=4, needs=["S01", "R01"])

@@ -17,11 +17,11 @@ from nameplate_auto import CONFIG_MAPPING, read_remote_code
 from nameplate_config import SourceCodeError
 from nameplate_config.record import CONFIG_NAME
 from nameplate_conformance.architecture import auto_classes
-from nameplate_conformance.bits import Bits, bits, outputs, require_same, state_bits, weights
-from nameplate_conformance.case import Case
-from nameplate_conformance.fresh import NO_PACKAGES, ask
+from nameplate_conformance.instruments.bits import Bits, bits, outputs, require_same, state_bits, weights
+from nameplate_conformance.instruments.fresh import NO_PACKAGES, ask
+from nameplate_conformance.instruments.naming import is_first_head, own_name
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, inapplicable, law, require
-from nameplate_conformance.naming import is_first_head, own_name
 from nameplate_model import PreTrainedModel
 
 _ELSEWHERE = """

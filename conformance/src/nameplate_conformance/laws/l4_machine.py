@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from nameplate_auto import DuplicateRegistrationError, Registry, RegistryError, UnknownModelTypeError
-from nameplate_conformance.case import Case
-from nameplate_conformance.handover import unimported
+from nameplate_conformance.instruments.handover import unimported
+from nameplate_conformance.instruments.naming import Announcing, another_config, another_model, own_name
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, law, require
-from nameplate_conformance.naming import Announcing, another_config, another_model, own_name
 
 _HISTORIES, _STEPS = 12, 15
 _NAMES = ("first", "second", "third")

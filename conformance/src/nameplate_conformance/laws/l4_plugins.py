@@ -10,11 +10,11 @@ from typing import Any
 
 from nameplate_auto import CONFIG_MAPPING, Registry
 from nameplate_conformance.architecture import auto_classes
-from nameplate_conformance.case import Case
-from nameplate_conformance.fresh import ask, importable, install, is_announced, place
-from nameplate_conformance.handover import unimported
+from nameplate_conformance.instruments.fresh import ask, importable, install, is_announced, place
+from nameplate_conformance.instruments.handover import unimported
+from nameplate_conformance.instruments.naming import another_config, another_model, free_name, own_name
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, inapplicable, law, require
-from nameplate_conformance.naming import another_config, another_model, free_name, own_name
 
 _GOOD, _BROKEN = "conformance-announced", "conformance-broken"
 """The distributions that a fresh process finds installed besides the real ones."""

@@ -14,10 +14,8 @@ from nameplate_auto import (
 )
 from nameplate_config import PreTrainedConfig
 from nameplate_conformance.architecture import auto_classes
-from nameplate_conformance.case import Case
-from nameplate_conformance.handover import unimported
-from nameplate_conformance.law import Evidence, Scope, law, require
-from nameplate_conformance.naming import (
+from nameplate_conformance.instruments.handover import unimported
+from nameplate_conformance.instruments.naming import (
     Announcing,
     another_config,
     another_model,
@@ -28,6 +26,8 @@ from nameplate_conformance.naming import (
     require_standing,
     standing,
 )
+from nameplate_conformance.judging.case import Case
+from nameplate_conformance.law import Evidence, Scope, law, require
 
 
 @law("R01", "a name finds its classes", level=4, needs=["A02"], scope=Scope.ONCE)

@@ -8,10 +8,16 @@ from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 from nameplate_auto import CONFIG_MAPPING, DuplicateRegistrationError, UnknownModelTypeError
-from nameplate_conformance.case import Case
-from nameplate_conformance.handover import unimported
+from nameplate_conformance.instruments.handover import unimported
+from nameplate_conformance.instruments.naming import (
+    another_config,
+    free_name,
+    is_first_head,
+    require_standing,
+    standing,
+)
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, law, require
-from nameplate_conformance.naming import another_config, free_name, is_first_head, require_standing, standing
 
 T = TypeVar("T")
 

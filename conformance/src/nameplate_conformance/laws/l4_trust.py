@@ -18,11 +18,11 @@ from nameplate_auto import AutoConfig, RemoteCodeError
 from nameplate_config import NameplateError, UnsafePathError
 from nameplate_config.record import CONFIG_NAME
 from nameplate_conformance.architecture import auto_classes
-from nameplate_conformance.bits import require_same, state_bits, weights
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import require_same, state_bits, weights
+from nameplate_conformance.instruments.naming import free_name, require_refused
+from nameplate_conformance.instruments.oracle import INDEX, SINGLE, keep_only, read_checkpoint, write_safetensors
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, law, require
-from nameplate_conformance.naming import free_name, require_refused
-from nameplate_conformance.oracle import INDEX, SINGLE, keep_only, read_checkpoint, write_safetensors
 
 _PICKLED = "pytorch_model.bin"
 

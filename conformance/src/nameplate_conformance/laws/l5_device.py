@@ -10,8 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.bits import Bits, bits, every_tensor, output_bits, outputs, require_same, state_bits, weights
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import (
+    Bits,
+    bits,
+    every_tensor,
+    output_bits,
+    outputs,
+    require_same,
+    state_bits,
+    weights,
+)
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, inapplicable, law, require
 from nameplate_model import PreTrainedModel
 

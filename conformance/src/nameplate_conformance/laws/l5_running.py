@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nameplate_conformance.answers import named
-from nameplate_conformance.bits import every_tensor
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.answers import named
+from nameplate_conformance.instruments.bits import every_tensor
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Strength, broken, inapplicable, law, require
 from nameplate_model import PreTrainedModel
 

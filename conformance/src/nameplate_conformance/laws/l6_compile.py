@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.answers import batch_size, close, named, require_close
-from nameplate_conformance.bits import output_bits
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.answers import batch_size, close, named, require_close
+from nameplate_conformance.instruments.bits import output_bits
+from nameplate_conformance.instruments.training import objective, trainable
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Cost, Evidence, Scope, Strength, inapplicable, law, require
-from nameplate_conformance.training import objective, trainable
 from nameplate_model import PreTrainedModel
 
 _NO_RULE = "Batching rule not implemented"

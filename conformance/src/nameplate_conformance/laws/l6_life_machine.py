@@ -10,15 +10,15 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from nameplate_config import fields
-from nameplate_conformance.bits import bits, every_tensor, output_bits, require_same, weights
-from nameplate_conformance.case import Case
-from nameplate_conformance.copies import pickled
-from nameplate_conformance.histories import HistoryMachine, judge_histories
+from nameplate_conformance.instruments.bits import bits, every_tensor, output_bits, require_same, weights
+from nameplate_conformance.instruments.copies import pickled
+from nameplate_conformance.instruments.histories import HistoryMachine, judge_histories
+from nameplate_conformance.instruments.overlaps import overlapping, same_objects
+from nameplate_conformance.instruments.sharing import ties
+from nameplate_conformance.instruments.snapshot import Snapshot
+from nameplate_conformance.instruments.training import descend
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Cost, Evidence, law
-from nameplate_conformance.overlaps import overlapping, same_objects
-from nameplate_conformance.sharing import ties
-from nameplate_conformance.snapshot import Snapshot
-from nameplate_conformance.training import descend
 
 _HISTORIES, _STEPS = 13, 7
 _WIDTHS = (torch.float32, torch.float64)

@@ -8,10 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nameplate_config import NameplateError
-from nameplate_conformance.bits import Bits, bits, output_bits, require_same, state_bits
-from nameplate_conformance.case import Case
+from nameplate_conformance.instruments.bits import Bits, bits, output_bits, require_same, state_bits
+from nameplate_conformance.instruments.training import Step, descend, train_step, trainable, training_loss
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Strength, broken, inapplicable, law, require
-from nameplate_conformance.training import Step, descend, train_step, trainable, training_loss
 from nameplate_model import PreTrainedModel
 
 _RATES = tuple(2.0**-exponent for exponent in (2, 5, 8, 11, 14))

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from nameplate_config import NameplateError
-from nameplate_conformance.case import Case
 from nameplate_conformance.faults import EACCES, EIO, LASTING_ENOSPC, Fault, contend
 from nameplate_conformance.faults.film import Film, Held, Recorder, lay_out
 from nameplate_conformance.faults.patcher import patched
 from nameplate_conformance.faults.signatures import REMOVING
-from nameplate_conformance.generations import film_of_save, generations, name_of, seen, seen_or_error
+from nameplate_conformance.instruments.generations import film_of_save, generations, name_of, seen, seen_or_error
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Cost, Evidence, inapplicable, law, require
 from nameplate_model import CommittedError
 

@@ -14,12 +14,12 @@ from typing import Any
 from nameplate_auto import AutoConfig
 from nameplate_config import NameplateError, fields
 from nameplate_config.record import CONFIG_NAME
-from nameplate_conformance.bits import Bits, require_same, state_bits, weights
-from nameplate_conformance.case import Case
+from nameplate_conformance.drawing.negatives import is_json, wrong_values
+from nameplate_conformance.instruments.bits import Bits, require_same, state_bits, weights
+from nameplate_conformance.instruments.naming import require_refused
+from nameplate_conformance.instruments.oracle import INDEX, SINGLE
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, broken, law, require
-from nameplate_conformance.naming import require_refused
-from nameplate_conformance.negatives import is_json, wrong_values
-from nameplate_conformance.oracle import INDEX, SINGLE
 from nameplate_model import PreTrainedModel
 
 _LENGTH = struct.Struct("<Q")

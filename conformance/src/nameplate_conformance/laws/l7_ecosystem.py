@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nameplate_conformance.answers import named
-from nameplate_conformance.bits import bits, require_same, state_bits, weights
-from nameplate_conformance.case import Case
-from nameplate_conformance.hub import TOKEN, LoopbackHub, loopback_hub
+from nameplate_conformance.instruments.answers import named
+from nameplate_conformance.instruments.bits import bits, require_same, state_bits, weights
+from nameplate_conformance.instruments.hub import TOKEN, LoopbackHub, loopback_hub
+from nameplate_conformance.instruments.oracle import INDEX, SINGLE, read_checkpoint
+from nameplate_conformance.instruments.poison import poison
+from nameplate_conformance.instruments.sharing import ties
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, Strength, broken, inapplicable, law, require
-from nameplate_conformance.oracle import INDEX, SINGLE, read_checkpoint
-from nameplate_conformance.poison import poison
-from nameplate_conformance.sharing import ties
 from nameplate_model import PreTrainedModel
 
 _ONE_FILE, _SHARDS = "1GB", 1

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from nameplate_config import ConfigError, NameplateError
-from nameplate_conformance.bits import state_bits
-from nameplate_conformance.case import Case, drawn_kwargs
 from nameplate_conformance.faults import LASTING_ENOSPC
 from nameplate_conformance.faults.film import filmed, lay_out
 from nameplate_conformance.faults.patcher import patched
-from nameplate_conformance.generations import NUMBER, Generation, generations, name_of
-from nameplate_conformance.histories import HistoryMachine, judge_histories
+from nameplate_conformance.instruments.bits import state_bits
+from nameplate_conformance.instruments.generations import NUMBER, Generation, generations, name_of
+from nameplate_conformance.instruments.histories import HistoryMachine, judge_histories
+from nameplate_conformance.judging.case import Case, drawn_kwargs
 from nameplate_conformance.law import Cost, Evidence, law
 from nameplate_model import CommittedError
 

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from nameplate_config import NameplateError, PreTrainedConfig
 from nameplate_config.record import CONFIG_NAME
-from nameplate_conformance.answers import named
-from nameplate_conformance.bits import bits, require_same, state_bits
-from nameplate_conformance.carrier import carrying
-from nameplate_conformance.case import Case
 from nameplate_conformance.errors import LawBrokenError
-from nameplate_conformance.golden import Golden, circumstances, digests, goldens
-from nameplate_conformance.grid import few
+from nameplate_conformance.instruments.answers import named
+from nameplate_conformance.instruments.bits import bits, require_same, state_bits
+from nameplate_conformance.instruments.carrier import carrying
+from nameplate_conformance.instruments.grid import few
+from nameplate_conformance.instruments.naming import require_refused
+from nameplate_conformance.instruments.snapshot import Snapshot
+from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import Evidence, Scope, inapplicable, law, require
-from nameplate_conformance.naming import require_refused
-from nameplate_conformance.snapshot import Snapshot
+from nameplate_conformance.records.golden import Golden, circumstances, digests, goldens
 from nameplate_model import migrates_state
 
 _LATER = {"a_later_field": {"depth": [1, 2.5, None]}, "another_later_field": "ä"}

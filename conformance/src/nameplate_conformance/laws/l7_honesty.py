@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from nameplate_conformance.account import account_elsewhere, account_of, difference
-from nameplate_conformance.admission import shortcomings
 from nameplate_conformance.architecture import Architecture, Tags
-from nameplate_conformance.case import Case
-from nameplate_conformance.coverage import rows
+from nameplate_conformance.drawing.coverage import rows
+from nameplate_conformance.drawing.strategies import Kwargs
 from nameplate_conformance.errors import ConformanceError, NotApplicableError
-from nameplate_conformance.isolation import isolated
+from nameplate_conformance.instruments.account import account_elsewhere, account_of, difference
+from nameplate_conformance.instruments.naming import is_first_head
+from nameplate_conformance.judging.admission import shortcomings
+from nameplate_conformance.judging.case import Case
+from nameplate_conformance.judging.isolation import isolated
 from nameplate_conformance.law import Cost, Evidence, Scope, all_laws, inapplicable, law, require
-from nameplate_conformance.naming import is_first_head
-from nameplate_conformance.strategies import Kwargs
 
 _READERS = {
     "batch_independent": ("M13", "M10"),

@@ -14,11 +14,11 @@ from typing import Any
 
 from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import listed, sentences
-from nameplate_conformance.circumstances import Circumstances, Subject, circumstances_of
 from nameplate_conformance.errors import ConformanceError
-from nameplate_conformance.journal import circumstances_to_json, read_records
 from nameplate_conformance.law import all_laws, binding
-from nameplate_conformance.provenance import installed_digest, wheel_digest
+from nameplate_conformance.records.circumstances import Circumstances, Subject, circumstances_of
+from nameplate_conformance.records.journal import circumstances_to_json, read_records
+from nameplate_conformance.records.provenance import installed_digest, wheel_digest
 from nameplate_conformance.report.matrix import absent_devices, claim, judged_devices, tally, worst
 from nameplate_conformance.report.summary import report_of
 from nameplate_conformance.result import Report, Status

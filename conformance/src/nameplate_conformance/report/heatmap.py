@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nameplate_conformance.apart import Apart
+from nameplate_conformance.records.apart import Apart
 
 Colour = tuple[int, int, int]
 Tile = Sequence[Sequence[Colour]]

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from nameplate_conformance.circumstances import Circumstances, circumstances_of
-from nameplate_conformance.profiles import PROFILES
+from nameplate_conformance.judging.profiles import PROFILES
+from nameplate_conformance.records.circumstances import Circumstances, circumstances_of
 from nameplate_conformance.report.matrix import claim, judged_devices, law_of, matrix, tally
 from nameplate_conformance.report.summary import report_of
 from nameplate_conformance.result import Report, Result, Status

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nameplate_config.strict_json import Budget, parse_object
-from nameplate_conformance.circumstances import Circumstances, circumstances_of
-from nameplate_conformance.journal import (
+from nameplate_conformance.law import LEVELS
+from nameplate_conformance.records.circumstances import Circumstances, circumstances_of
+from nameplate_conformance.records.journal import (
     FORMAT,
     Journal,
     RecordError,
@@ -20,7 +21,6 @@ from nameplate_conformance.journal import (
     result_from_json,
     result_to_json,
 )
-from nameplate_conformance.law import LEVELS
 from nameplate_conformance.report.matrix import claim, judged_devices, matrix
 from nameplate_conformance.result import Report, Result
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nameplate_config.wording import listed
-from nameplate_conformance.circumstances import Circumstances
 from nameplate_conformance.law import Evidence
+from nameplate_conformance.records.circumstances import Circumstances
 from nameplate_conformance.report.matrix import MARKS, law_of, matrix, verdict
 from nameplate_conformance.result import Report, Result
 

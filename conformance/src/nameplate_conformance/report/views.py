@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from keyword import iskeyword
 
 from nameplate_config.wording import as_code
-from nameplate_conformance.apart import Apart
-from nameplate_conformance.encoded import Unread
 from nameplate_conformance.law import LEVELS, Law, all_laws
+from nameplate_conformance.records.apart import Apart
+from nameplate_conformance.records.encoded import Unread
 from nameplate_conformance.report.graph import Graph, graph
 from nameplate_conformance.report.heatmap import Picture, Place, figures, legend, pictures, places, worth_drawing
 from nameplate_conformance.report.matrix import MARKS, law_of

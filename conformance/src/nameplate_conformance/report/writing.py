@@ -7,9 +7,9 @@ from typing import Any
 
 from nameplate_config.files import replace_file
 from nameplate_config.wording import sentences
-from nameplate_conformance.circumstances import Circumstances, circumstances_of
 from nameplate_conformance.errors import ConformanceError
-from nameplate_conformance.journal import journal_lines
+from nameplate_conformance.records.circumstances import Circumstances, circumstances_of
+from nameplate_conformance.records.journal import journal_lines
 from nameplate_conformance.report.badge import badge, badge_picture
 from nameplate_conformance.report.certificate import certificate
 from nameplate_conformance.report.junit import junit

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from nameplate_conformance.circumstances import Circumstances, Subject, circumstances_of
 from nameplate_conformance.law import LEVELS, SPEC, all_laws
+from nameplate_conformance.records.circumstances import Circumstances, Subject, circumstances_of
 from nameplate_conformance.result import Report, Result, Status
 
 VERSIONS = {"nameplate-conformance": "0.1.0", "torch": "2.15.0"}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nameplate_config import NameplateError, SourceNotFoundError
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.oracle import INDEX, SINGLE, read_index
+from nameplate_conformance.instruments.oracle import INDEX, SINGLE, read_index
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of, with_config
 from nameplate_model import CorruptFileError, ShardError
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from nameplate_config.typing import StrPath
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.oracle import INDEX, read_index
+from nameplate_conformance.instruments.oracle import INDEX, read_index
 from nameplate_conformance.zoo.reference import Mutant, ZooModel, of
 
 

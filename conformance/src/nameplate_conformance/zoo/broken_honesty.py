@@ -8,8 +8,8 @@ from annotated_types import Ge
 from hypothesis import strategies as st
 
 from nameplate_config import Tiny
-from nameplate_conformance.admission import Known
 from nameplate_conformance.architecture import Architecture
+from nameplate_conformance.judging.admission import Known
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of, reference
 
 _ISSUE = "https://example.org/issues/12"

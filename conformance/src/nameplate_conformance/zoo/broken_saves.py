@@ -12,7 +12,7 @@ from typing import Any
 
 from nameplate_config.typing import StrPath
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.oracle import INDEX, SINGLE
+from nameplate_conformance.instruments.oracle import INDEX, SINGLE
 from nameplate_conformance.zoo.reference import Mutant, ZooModel, of, reference
 from nameplate_model import SaveError
 

@@ -13,7 +13,7 @@ import torch
 from nameplate_auto import AutoClass, AutoConfig
 from nameplate_config import NameplateError, UnsafePathError
 from nameplate_conformance.architecture import Architecture
-from nameplate_conformance.oracle import read_index
+from nameplate_conformance.instruments.oracle import read_index
 from nameplate_conformance.zoo.broken_registry import library
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of
 from nameplate_conformance.zoo.relatives import traveller
