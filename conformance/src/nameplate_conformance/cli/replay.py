@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nameplate_conformance.cli.trust import granted, trust_option
+
 if TYPE_CHECKING:
     from nameplate_conformance.records.example import Example
     from nameplate_conformance.records.store import Failure
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
 @click.option("--arch", "reference", default="", help="Where the architecture is, if it is not where it was.")
 @click.option("--script", "only_script", is_flag=True, help="Judge nothing; print the script alone.")
 @click.option("--store", "folder", type=click.Path(path_type=Path), default=".conformance", show_default=True)
-@click.option("--trust-remote-code", is_flag=True, help="Let code run that the folder or repository brings.")
-def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, trust_remote_code: bool) -> None:
+@trust_option
+def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, trust: tuple[str, ...]) -> None:
     """Judge the failure ID once more: exactly the example that a run kept, without drawing others.
 
     Prints FAILED, FIXED or ERROR, and a script that shows the failure. What is fixed is forgotten.
     """
     from nameplate_config import NameplateError  # noqa: PLC0415 - `--help` needs none of this
-    from nameplate_conformance.judging.bench import look_here_too  # noqa: PLC0415
+    from nameplate_conformance.judging.bench import look_here_too, trusted  # noqa: PLC0415
     from nameplate_conformance.records.example import example_of, is_fixed  # noqa: PLC0415
     from nameplate_conformance.records.store import Store  # noqa: PLC0415
 
@@ -34,7 +36,7 @@ def replay(*, failure_id: str, reference: str, only_script: bool, folder: Path, 
         raise click.UsageError(str(error)) from error
     look_here_too()
     try:
-        example = example_of(failure, architecture=reference, trust_remote_code=trust_remote_code)
+        example = example_of(failure, architecture=reference, trust_remote_code=trusted(granted(trust)))
         script = example.script(_comment(failure))
         result = None if only_script else example.judge()
     except NameplateError as error:

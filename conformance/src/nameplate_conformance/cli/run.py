@@ -9,7 +9,8 @@ from rich.console import Console
 
 from nameplate_config import NameplateError
 from nameplate_conformance.cli.progress import Watch
-from nameplate_conformance.judging.bench import POLICY, Terms
+from nameplate_conformance.cli.trust import granted, trust_option
+from nameplate_conformance.judging.bench import Terms
 from nameplate_conformance.judging.profiles import PROFILES
 from nameplate_conformance.judging.references import names as known_names
 from nameplate_conformance.judging.session import Plan, conduct
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from nameplate_conformance.records.circumstances import Circumstances
     from nameplate_conformance.result import Report
 
-_YES = "yes"
 _JOURNAL = ".ndjson"
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -47,13 +47,11 @@ class _Asked:
     @property
     def plan(self) -> Plan:
         """What is judged, and how."""
-        only = self.trust[0] if len(self.trust) == 1 else ""
-        trust = {"": list(self.trust), _YES: True, POLICY: POLICY}.get(only, [only])
         terms = Terms(
             profile=self.profile,
             seed=self.seed,
             store=FOLDER if self.store else "",
-            trust=trust or False,
+            trust=granted(self.trust),
             revision=self.revision,
         )
         texts = self.names or tuple(known_names())
@@ -100,14 +98,7 @@ class _Asked:
 )
 @click.option("--html", type=_FILE, help="Write a self-contained page.")
 @click.option("--resume", type=_FILE, help="Go on with the run whose journal this .ndjson is.")
-@click.option(
-    "--trust-remote-code",
-    "trust",
-    multiple=True,
-    metavar="WHAT",
-    help="Code of folders and repositories that may run: its digest sha256:…, may be repeated; 'policy' for what your "
-    "trust.toml allows; or 'yes'.",
-)
+@trust_option
 @click.option("--revision", help="The branch, tag or commit of repositories.")
 @click.option("--store/--no-store", default=True, help=f"Keep failures in {FOLDER}, to be replayed.  [default: store]")
 @click.option("--spec", metavar="VERSION", help="Judge by this version of the specification. Default: the newest.")

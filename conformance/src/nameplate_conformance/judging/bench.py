@@ -154,17 +154,18 @@ class Bench:
         from nameplate_conformance.judging.references import HUB, named  # noqa: PLC0415 - only whoever loads one
 
         if text not in self._architectures:
-            trust: Any = _policy() if self.terms.trust == POLICY else self.terms.trust
+            trust = trusted(self.terms.trust)
             revision = self.terms.revision if text.startswith(HUB) and "@" not in text else None
             found = named(text, trust_remote_code=trust, revision=revision)
             self._architectures |= {text: found, found.reference: found}
         return self._architectures[text]
 
 
-def _policy() -> Any:
+def trusted(granted: Any) -> Any:
+    """Return what an Auto class takes: the user's policy for the word `POLICY`, and everything else as it is."""
     from nameplate_auto import TrustPolicy  # noqa: PLC0415 - only for code that a checkpoint brings
 
-    return TrustPolicy.from_file()
+    return TrustPolicy.from_file() if granted == POLICY else granted
 
 
 def _explained(error: BaseException) -> str:
