@@ -29,7 +29,7 @@ from benchmarks.mutation_oracle import Surveyed, judge, survey
 from benchmarks.mutation_report import Outcome, Verdict, markdown, sections
 from benchmarks.mutation_sites import Mutation, sampled
 
-_SOURCES = Path("packages")
+_SOURCES, _SUITE = Path("packages"), Path("conformance/src")
 _RESULTS = Path("benchmarks/results/mutation")
 _SAMPLE, _SEED = 4, 0
 _LEAST_LINES = 40
@@ -63,16 +63,24 @@ class Survey:
     def judges_of(self, mutation: Mutation) -> list[Surveyed]:
         """Return who may notice a change, those that surely run the statement first and those with processes last.
 
-        A statement that runs at import may be noticed by any law: each is asked about one architecture at least.
+        A statement that runs at import may be noticed by any law: each is asked about one architecture at least. The
+        ResNet is larger than the others, so it is asked about only where they do not run the statement.
         """
         name, (first, last) = _file_of(mutation.module), mutation.lines
         lines = set(range(first, last + 1))
         at_import = not lines.isdisjoint(self.imported.get(name, ()))
-        able = [each for each in self.laws if ("resnet" in each.architecture) == mutation.module.startswith(_RESNET)]
-        surely = [each for each in able if not lines.isdisjoint(each.reached.get(name, ()))]
-        asked = {each.law for each in surely}
+        ours = mutation.module.startswith(_RESNET)
+        able = [each for each in self.laws if not ours or _RESNET in each.architecture]
+        surely = {each: not lines.isdisjoint(each.reached.get(name, ())) for each in able}
+        small = {each.law for each, runs in surely.items() if runs and _RESNET not in each.architecture}
+        chosen = [
+            each
+            for each, runs in surely.items()
+            if runs and (each.law not in small or _RESNET not in each.architecture)
+        ]
+        asked = {each.law for each in chosen}
         others = {each.law: each for each in reversed(able) if each.law not in asked} if at_import else {}
-        return sorted([*surely, *reversed(others.values())], key=lambda each: each.starts_processes)
+        return sorted([*chosen, *reversed(others.values())], key=lambda each: each.starts_processes)
 
     def runs(self, mutation: Mutation) -> bool:
         """Whether the changed statement is run at all, as far as that is noted."""
@@ -139,26 +147,41 @@ def _judged(mutations: Sequence[Mutation], folder: Path, console: Console) -> tu
     """Judge every mutation on a copy of the libraries in a folder that is imported from first."""
     overlay, scratch = _prepared(folder)
     _warm()
-    with_resnet = any(each.module.startswith(_RESNET) for each in mutations)
     console.print(f"{len(mutations)} changes; noting what each law runs")
-    surveyed = _surveyed(overlay, with_resnet=with_resnet)
+    surveyed = _surveyed(overlay)
     console.print(f"{len(surveyed.laws)} pairs of a law and an architecture judge")
     for each in surveyed.broken:
         console.print(f"could not judge: {each}")
+    _control(surveyed)
     verdicts: list[Verdict] = []
     for number, mutation in enumerate(mutations, 1):
         verdicts.append(_verdict(mutation, surveyed, overlay))
         console.print(f"{number}/{len(mutations)} {verdicts[-1]}", markup=False, highlight=False)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
+    _control(surveyed)
     return surveyed, verdicts
+
+
+def _control(surveyed: Survey) -> None:
+    """Let every law judge the unchanged libraries as it judges changed ones.
+
+    Raises:
+        RuntimeError: If one is broken: then what is noticed would mean nothing.
+    """
+    each_once = list({each.law: each for each in reversed(surveyed.laws)}.values())
+    ended = forked(lambda tell: judge(each_once, tell), limit=_LIMIT_OF_SURVEY)
+    told = {what for each in ended.told for what in each}
+    if not ended.finished or "killed" in told:
+        message = f"the unchanged libraries were rejected, so nothing can be measured: {ended.told[-2:]}"
+        raise RuntimeError(message)
 
 
 def _prepared(folder: Path) -> tuple[Path, Path]:
     """Copy the libraries, and let this process and all that it starts import the copies, away from the checkout."""
     overlay, scratch = folder.resolve() / "libraries", folder.resolve() / "scratch"
     scratch.mkdir()
-    for source in sorted(_SOURCES.glob("*/src")):
+    for source in [*sorted(_SOURCES.glob("*/src")), _SUITE]:  # the suite, too: nobody may edit the judge meanwhile
         shutil.copytree(source, overlay, dirs_exist_ok=True)
     home = str(Path.cwd())
     sys.path[:] = [str(overlay), *(path for path in sys.path if path not in {"", home}), home]
@@ -181,8 +204,8 @@ def _warm() -> None:
     assert not ours, f"{ours} are imported already, so that no fork would see a change in them"
 
 
-def _surveyed(overlay: Path, *, with_resnet: bool) -> Survey:
-    ended = forked(lambda tell: survey(overlay, tell, with_resnet=with_resnet), limit=_LIMIT_OF_SURVEY)
+def _surveyed(overlay: Path) -> Survey:
+    ended = forked(lambda tell: survey(overlay, tell), limit=_LIMIT_OF_SURVEY)
     found = Survey()
     for what in ended.told:
         if "imported" in what:
@@ -206,8 +229,7 @@ def _verdict(mutation: Mutation, surveyed: Survey, overlay: Path) -> Verdict:
     path.write_text(mutation.source, encoding="utf-8")
     started = time.monotonic()
     try:
-        with_resnet = mutation.module.startswith(_RESNET)
-        ended = forked(lambda tell: judge(judges, tell, with_resnet=with_resnet), limit=_LIMIT)
+        ended = forked(lambda tell: judge(judges, tell), limit=_LIMIT)
     finally:
         path.write_text(before, encoding="utf-8")
     return _concluded(mutation, ended, time.monotonic() - started)

@@ -26,9 +26,12 @@ _PROFILE, _PATIENT = "mutation", "mutation-patient"
 _EXAMPLES = 4
 _PATIENCE, _LONG_PATIENCE = 30.0, 150.0
 _CONFIG_LEVEL = 1
-_COMPILES = "compile"
+_CHEAP = "cheap"
 _REFERENCE = "nameplate_resnet"
-_SAMPLES = ("EveryKind", "Containers", "Unions", "Bounded", "Versioned", "RenamedLabels", "Tree", "TwoTowers", "Plain")
+_SAMPLES = (
+    *("every_kind", "containers", "unions", "bounded", "versioned", "grandchild", "renamed_labels"),
+    *("tree", "two_towers", "base_first", "base_forgotten", "plain_over_annotated"),
+)
 _PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 _LIMIT = 400.0
 """Seconds that one law may take while what it runs is noted, which is slow."""
@@ -38,11 +41,12 @@ _IN_FRESH_PROCESSES = """
 import atexit, json, os, sys, threading
 from pathlib import Path
 folder, root = os.environ.get("NAMEPLATE_LINES"), f"{Path(__file__).parent}/"
+judge = f"{root}nameplate_conformance/"
 if folder:
     seen = {}
     def called(frame, event, argument):
         name = frame.f_code.co_filename
-        if not name.startswith(root):
+        if not name.startswith(root) or name.startswith(judge):
             return None
         lines = seen.setdefault(name.removeprefix(root), set())
         lines.add(frame.f_lineno)
@@ -53,7 +57,9 @@ if folder:
     def write():
         sys.settrace(None)
         noted = json.dumps({name: sorted(lines) for name, lines in seen.items()})
-        (Path(folder) / f"{os.getpid()}.json").write_text(noted)
+        draft = Path(folder) / f"{os.getpid()}.draft"
+        draft.write_text(noted)
+        draft.rename(draft.with_suffix(".json"))
     atexit.register(write)
     threading.settrace(called)
     sys.settrace(called)
@@ -64,7 +70,7 @@ Reached = Mapping[str, Sequence[int]]
 """The numbers of the lines that were run, by the names of their files."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Surveyed:
     """What one law does with one architecture while nothing is changed.
 
@@ -83,13 +89,12 @@ class Surveyed:
     reached: Reached = field(repr=False)
 
 
-def survey(overlay: Path, tell: Tell, *, with_resnet: bool) -> None:
+def survey(overlay: Path, tell: Tell) -> None:
     """Judge the unchanged libraries and send, for every law that holds, what it ran.
 
     Args:
         overlay: The folder that the libraries are imported from.
         tell: Is sent the lines of the import, then one `Surveyed` after another; and what did not hold.
-        with_resnet: Whether to judge the ResNet, too.
     """
     elsewhere = overlay.with_name("lines")
     elsewhere.mkdir()
@@ -98,8 +103,6 @@ def survey(overlay: Path, tell: Tell, *, with_resnet: bool) -> None:
     notes = _Notes(overlay)
     notes.start()
     runner, herd = _suite()
-    if with_resnet:
-        herd = {**herd, **_resnet()}
     wanted = _cells_by_law(herd)  # imports the laws, and the classes of every architecture
     notes.stop()
     tell({"imported": notes.reached()})
@@ -112,18 +115,15 @@ def survey(overlay: Path, tell: Tell, *, with_resnet: bool) -> None:
             tell({"broken": f"{cells[0].law.id}: {'too slow' if ended.overran else ended.told[-1:]}"})
 
 
-def judge(asked: Iterable[Surveyed], tell: Tell, *, with_resnet: bool) -> None:
+def judge(asked: Iterable[Surveyed], tell: Tell) -> None:
     """Judge the libraries as they are now by some laws, in this order, until one is broken; send which.
 
     Args:
         asked: Laws and architectures; those that start processes get more time.
         tell: Is sent each law before it is asked, and the verdict of the one that was broken.
-        with_resnet: Whether the ResNet is among the architectures.
     """
     tell({"asked": "import"})
     runner, herd = _suite()
-    if with_resnet:
-        herd = {**herd, **_resnet()}
     by_key = {(c.law.id, c.architecture.label): c for cells in _cells_by_law(herd) for c in cells}
     for each in asked:
         tell({"asked": each.law})
@@ -135,8 +135,9 @@ def judge(asked: Iterable[Surveyed], tell: Tell, *, with_resnet: bool) -> None:
 
 
 def _suite() -> "tuple[Runner, dict[str, Architecture]]":
-    """Import the suite and return a runner and healthy architectures without the ResNet, by their names."""
+    """Import the suite and return a runner and healthy architectures, by their names."""
     from nameplate_conformance.judging.profiles import PROFILES, Profile  # noqa: PLC0415 - only in a fork
+    from nameplate_conformance.judging.references import named  # noqa: PLC0415
     from nameplate_conformance.judging.runner import Runner  # noqa: PLC0415
     from nameplate_conformance.samples.architectures import SAMPLES  # noqa: PLC0415
     from nameplate_conformance.zoo import relatives  # noqa: PLC0415
@@ -144,15 +145,8 @@ def _suite() -> "tuple[Runner, dict[str, Architecture]]":
     warnings.simplefilter("ignore")
     for name, patience in ((_PROFILE, _PATIENCE), (_PATIENT, _LONG_PATIENCE)):
         PROFILES[name] = Profile(name=name, examples=_EXAMPLES, rows=_EXAMPLES, patience=patience)
-    samples = [each for each in SAMPLES if any(name in each.label for name in _SAMPLES)]
-    return Runner(profile=_PROFILE), {each.label: each for each in (*relatives(), *samples)}
-
-
-def _resnet() -> "dict[str, Architecture]":
-    from nameplate_conformance.judging.references import named  # noqa: PLC0415 - only in a fork
-
-    architecture = named(_REFERENCE)
-    return {architecture.label: architecture}
+    samples = [each for each in SAMPLES if each.label.removeprefix("sample_") in _SAMPLES]
+    return Runner(profile=_PROFILE), {each.label: each for each in (*relatives(), *samples, named(_REFERENCE))}
 
 
 def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
@@ -168,7 +162,7 @@ def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
 def _survey_law(runner: "Runner", cells: "Sequence[Cell]", overlay: Path, tell: Tell) -> None:
     """Judge a law for those architectures that differ to it: all for a config's law, otherwise the first it holds for.
 
-    The ResNet is judged, too, since only it runs its own package; but not compiled, which takes half a minute.
+    The ResNet is judged, too, since only it runs its own package; but neither compiled nor in other processes.
     """
     law = cells[0].law
     held = False
@@ -176,7 +170,7 @@ def _survey_law(runner: "Runner", cells: "Sequence[Cell]", overlay: Path, tell: 
     for cell in cells:
         label = cell.architecture.label
         is_resnet = label == _REFERENCE
-        if is_resnet and law.cost.value == _COMPILES:
+        if is_resnet and law.cost.value != _CHEAP:
             continue
         if not is_resnet and held and law.level > _CONFIG_LEVEL:
             continue
@@ -209,7 +203,7 @@ class _Notes:
     """Notes which lines of the libraries are run, in all threads."""
 
     def __init__(self, overlay: Path) -> None:
-        self._root = f"{overlay}/"
+        self._root, self._judge = f"{overlay}/", f"{overlay}/nameplate_conformance/"
         self._seen: dict[str, set[int]] = {}
 
     def start(self) -> None:
@@ -225,7 +219,7 @@ class _Notes:
     def reached(self) -> dict[str, list[int]]:
         """Return the lines by the names of their files, below the overlay; those of processes that ended, too."""
         seen = {name.removeprefix(self._root): set(lines) for name, lines in self._seen.items()}
-        for path in Path(os.environ[_ELSEWHERE]).iterdir():
+        for path in Path(os.environ[_ELSEWHERE]).glob("*.json"):
             for name, lines in json.loads(path.read_text(encoding="utf-8")).items():
                 seen.setdefault(name, set()).update(lines)
             path.unlink()
@@ -233,7 +227,7 @@ class _Notes:
 
     def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
         name = frame.f_code.co_filename
-        if not name.startswith(self._root):
+        if not name.startswith(self._root) or name.startswith(self._judge):
             return None
         seen = self._seen.setdefault(name, set())
         seen.add(frame.f_lineno)

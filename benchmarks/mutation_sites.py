@@ -122,10 +122,10 @@ def _is_passive(node: Node, operator: str) -> bool:
         return any(name in text for name in _PASSIVE_DECORATORS)
     if operator == "ReplaceBinaryOperator_BitOr_BitAnd" and _is_outside_functions(node):
         return True  # a union of types
-    if node.type in {"assert_stmt", "if_stmt"} and (node.type == "assert_stmt" or _checks_types(node)):
+    if node.type == "assert_stmt" or _is_for_types(node):
         return True
     while above is not None:
-        if _is_annotation(below, above) or _is_words(above) or above.type == "assert_stmt" or _checks_types(above):
+        if _is_annotation(below, above) or _is_words(above) or above.type == "assert_stmt" or _is_for_types(above):
             return True
         below, above = above, above.parent
     return False
@@ -147,8 +147,11 @@ def _is_words(above: Node) -> bool:
     return above.get_first_leaf().value in ({"message"} if above.type == "expr_stmt" else _WORDING)
 
 
-def _checks_types(node: Node) -> bool:
-    return node.type == "if_stmt" and node.children[1].get_code(include_prefix=False) == "TYPE_CHECKING"
+def _is_for_types(node: Node) -> bool:
+    """Whether nothing but a type checker reads what is below a node."""
+    if node.type == "if_stmt":
+        return node.children[1].get_code(include_prefix=False) == "TYPE_CHECKING"
+    return node.type == "decorated" and "@overload" in node.children[0].get_code()
 
 
 def _is_outside_functions(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,14 @@ SOUND = Known("anchors are constant", "https://example.org/1", expires="2026-12-
         ({"when": "torch<2"}, False),
         ({"when": "no-such-package>1"}, False),
         ({"when": "torch is old"}, False),
+        ({"when": "torch>=2; python_version>='3'"}, True),
+        ({"when": "torch>=2; python_version<'3'"}, False),
+        ({"expires": TODAY}, True),
+        ({"expires": date(2026, 11, 30)}, False),
     ],
 )
-def test_an_admission_counts_until_its_day_and_under_its_condition(changes: dict[str, str], counts: bool):
-    """The last day counts, the next does not; a package that is absent has no version; what cannot be read is void."""
+def test_an_admission_counts_until_its_day_and_under_its_condition(changes: dict[str, Any], counts: bool):
+    """The last day counts, as text or date, the next does not; who is absent has no version; the unreadable is void."""
     known = replace(SOUND, **changes)
 
     assert in_force({"M06": known}, "M06", today=TODAY) == (known if counts else None)
@@ -50,6 +55,7 @@ def test_an_admission_of_another_law_or_of_dishonesty_does_not_count():
         ("H01", {}, "H01: a law about honesty cannot be admitted to fail"),
         ("M06", {"reason": " "}, "M06: no reason is given"),
         ("M06", {"issue": "#12"}, "M06: the issue is '#12', not a link"),
+        ("M06", {"issue": "https://[12"}, "M06: the issue is 'https://[12', not a link"),
         ("M06", {"expires": "2026-11-30"}, "M06: it was admitted until 2026-11-30, see https://example.org/1"),
         ("M06", {"expires": "soon"}, "M06: expires is 'soon', not a date such as '2027-03-01'"),
         ("M06", {"when": "torch is old"}, "M06: when is 'torch is old', not a condition such as 'torch<2.16'"),
@@ -58,6 +64,14 @@ def test_an_admission_of_another_law_or_of_dishonesty_does_not_count():
 def test_each_shortcoming_of_an_admission_is_named(law: str, changes: dict[str, str], problem: str):
     """One that lacks something says what, and nothing else."""
     assert shortcomings({law: replace(SOUND, **changes)}, ["M06", "H01"], today=TODAY) == [problem]
+
+
+def test_an_admission_in_bare_words_is_none():
+    """A reason that stands there without `Known` admits nothing, and is named."""
+    bare: Any = {"M06": "anchors are constant"}
+
+    assert in_force(bare, "M06", today=TODAY) is None
+    assert shortcomings(bare, ["M06"], today=TODAY) == ["M06: 'anchors are constant' is no Known(reason, issue)"]
 
 
 def test_a_sound_admission_has_no_shortcoming():

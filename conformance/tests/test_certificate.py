@@ -213,6 +213,12 @@ def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path):
         wheel_digest(broken, "mlp-net", "1.2.0")
 
 
+@pytest.mark.usefixtures("site")
+def test_a_wheel_is_known_however_the_package_is_spelt(wheel: Path):
+    """Case, dots and dashes in the name of a package are not those of its wheels."""
+    assert wheel_digest(wheel, "Mlp.Net", "1.2.0") == wheel_digest(wheel, "mlp-net", "1.2.0")
+
+
 # ---- edits
 
 
@@ -256,6 +262,21 @@ def test_any_edit_is_found(file: Path):
         file.write_text(json.dumps(value))
         with pytest.raises(CertificateError, match=r"^conformance-mlp-1\.2\.0\.json was changed after it was issued\."):
             verify_certificate(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"package": None}, "at package: None is not of type 'object'"), ({"format": 2}, "at format: 1 was expected")],
+)
+def test_a_certificate_of_another_form_is_refused(file: Path, changes: dict[str, Any], said: str):
+    """Whoever makes the digest anew still cannot have anything verified that this version would not issue."""
+    value = {**json.loads(file.read_text()), **changes}
+    del value["sha256"]
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    file.write_text(json.dumps({**value, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
+
+    with pytest.raises(CertificateError, match=rf"is no certificate of a run: {said}.*\n  This version of .* did not"):
+        verify_certificate(file)
 
 
 def test_another_file_is_no_certificate(tmp_path: Path):
@@ -319,7 +340,7 @@ def test_certify_refuses_a_run_that_was_cut_short(journal: str):
     done = CliRunner().invoke(main, ["certify", journal])
 
     assert done.exit_code == 2
-    assert "the run was cut short. Go on with it: `nameplate-conformance run --resume`" in done.output
+    assert "the run was cut short. Go on with it: `nameplate-conformance run mlp --resume`" in done.output
     assert list(Path().glob("conformance-*")) == []
 
 

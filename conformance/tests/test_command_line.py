@@ -134,10 +134,18 @@ def test_run_writes_what_its_files_are_called(home: Path, option: str):
         (["declared:GOOD", "--report", "absent/a.xml"], "there is no folder absent. Make it first."),
         (["declared:GOOD", "--resume", "absent.ndjson"], "absent.ndjson cannot be read"),
         (["declared:GOOD", "declared:GOOD2"], "are both called 'good'"),
+        (
+            ["declared:GOOD", "--law", "c01"],
+            "there is no law 'c01'; `nameplate-conformance list` shows them. Did you",
+        ),
+        (["declared:GOOD", "--device", "cuad"], "there is no type of device 'cuad'. Did you mean 'cuda'?"),
+        (["declared:GOOD", "--device", "cuda:0"], "there is no type of device 'cuda:0'. Did you mean 'cuda'?"),
+        (["declared:GOOD", "--revision", "main"], "--revision main has no effect: no name is a repository"),
+        (["declared:GOOD", "--html", "a.md"], "--html a.md is no name of a page: it must end in .html."),
     ],
 )
 def test_run_refuses_what_makes_no_sense(home: Path, arguments: list[str], said: str):
-    """Names, laws and files that do not exist are refused before anything is judged, with exit code 2."""
+    """What does not exist or has no effect is refused before anything is judged, with exit code 2."""
     del home
     outcome = run(*arguments)
 

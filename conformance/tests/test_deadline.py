@@ -69,6 +69,18 @@ def test_a_block_that_ends_is_left_alone():
     assert signal.getsignal(signal.SIGALRM) is before
 
 
+def test_a_block_around_others_ends_when_it_should():
+    """What blocks inside take counts for the one around them, though each of them ends in time."""
+
+    def patient_loop() -> None:
+        while True:
+            with within(30):
+                time.sleep(SOON / 10)
+
+    with pytest.raises(OverrunError), within(SOON):
+        patient_loop()
+
+
 def test_an_endless_forward_fails_its_law():
     """A forward that never ends fails the law at hand with the seconds that it was given."""
     hasty = replace(PROFILES["glance"], patience=SOON)

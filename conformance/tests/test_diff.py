@@ -117,6 +117,18 @@ def test_the_command_refuses_what_is_no_report(tmp_path: Path):
     assert "a.json cannot be read: there is no 'a.json'" in outcome.output
 
 
+def test_runs_of_different_architectures_are_not_compared(tmp_path: Path):
+    """Everything would be a loss; the error says what each run is about."""
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    write_report(made(result("S01")), old)
+    write_report(made(replace(result("S01"), architecture="cnn")), new)
+
+    outcome = CliRunner().invoke(diff, [str(old), str(new)])
+
+    assert outcome.exit_code == 2
+    assert "nothing to compare: the old run is about mlp, the new one about cnn." in outcome.output
+
+
 def test_another_architecture_is_another_key():
     """The same law of two architectures is compared by itself."""
     one, other = result("S01"), replace(result("S01", Status.FAIL), architecture="cnn")

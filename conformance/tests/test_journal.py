@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nameplate_config import ConfigError
+from nameplate_config.wording import as_code
 from nameplate_conformance import Report, Result, Status
 from nameplate_conformance.records.apart import Apart
 from nameplate_conformance.records.circumstances import circumstances_of, distribution_of, subject_of
@@ -164,8 +165,8 @@ def test_a_class_that_is_not_imported_stays_unread():
 
     (unread,) = back.kwargs["modes"]  # type: ignore[index]
     assert isinstance(unread, Unread)
-    assert repr(unread) == repr(Mode.FAST)
-    assert call_of(back) == f"AutoModel(modes=[{Mode.FAST!r}])"
+    assert repr(unread) == as_code(Mode.FAST)
+    assert call_of(back) == f"AutoModel(modes=[{as_code(Mode.FAST)}])"
     assert back.id == written["id"]
     assert through_json(result_to_json(back))["kwargs"] == written["kwargs"]
 

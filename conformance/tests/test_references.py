@@ -158,6 +158,19 @@ def test_a_folder_that_looks_like_a_name_is_pointed_out(tmp_path: Path, monkeypa
         named("checkpoint")
 
 
+def test_a_package_that_announces_nothing_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where an installed package has the name that nobody announced, the error says how to announce or name it."""
+    (tmp_path / "mute_package").mkdir()
+    (tmp_path / "mute_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ConformanceError) as caught:
+        named("mute_package")
+
+    assert "announce its Architecture as an entry point of the group 'nameplate.conformance'" in str(caught.value)
+    assert str(caught.value).endswith("or name the place of it, such as 'mute_package.conformance:ARCHITECTURE'.")
+
+
 # ---- in a module
 
 

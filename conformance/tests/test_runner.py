@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from nameplate_conformance import law as law_module
 from nameplate_conformance.judging.case import Case
 from nameplate_conformance.judging.cell import Cell
 from nameplate_conformance.judging.runner import Runner
-from nameplate_conformance.law import Evidence, Law, all_laws, broken, inapplicable, require
+from nameplate_conformance.law import Cost, Evidence, Law, all_laws, broken, inapplicable, require
 from nameplate_conformance.zoo import MUTANTS, reference
 from nameplate_conformance.zoo.reference import ZooConfig, ZooModel, of
 from nameplate_conformance.zoo.traveller.modeling import TravellerModel
@@ -89,6 +90,64 @@ def test_crash_is_the_verdict_of_the_architecture():
     assert report.results[1].status is Status.PASS
 
 
+def test_an_exception_that_cannot_be_shown_is_a_verdict_too():
+    """An exception whose own text raises fails the law at hand; marks that a terminal would obey are spelt out."""
+
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            message = "\x1b[31mred"
+            raise ValueError(message) from None
+
+    class Crashing(ZooModel):
+        def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+            if self.config.width > 1:
+                raise UnspeakableError
+            return super().forward(**inputs)
+
+    class Red(ZooModel):
+        def forward(self, **_inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+            message = "\x1b[31mred"
+            raise ValueError(message)
+
+    (crashed,) = check(of(Crashing), laws=["M01"], profile="glance").results[-1:]
+    (red,) = check(of(Red), laws=["A02"], profile="glance").results
+
+    assert (crashed.status, crashed.message) == (Status.FAIL, "raised UnspeakableError: (it cannot be shown)")
+    assert red.message == "raised ValueError: \\x1b[31mred"
+
+
+def test_a_failure_that_comes_and_goes_is_shown_as_it_was_seen():
+    """Where no smaller example fails, nor the same one again, the counterexample is the row that did."""
+    seen: list[int] = []
+
+    class Moody(ZooModel):
+        def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+            if self.config.width > 1 and not seen:
+                seen.append(self.config.width)
+                message = "not in the mood"
+                raise ValueError(message)
+            return super().forward(**inputs)
+
+    result = Runner(profile="glance").attempt(Cell(of(Moody), all_laws()["M01"], "cpu"))
+
+    assert (result.status, result.message) == (Status.FAIL, "raised ValueError: not in the mood")
+    assert result.kwargs is not None
+    assert [result.kwargs["width"]] == seen
+
+
+def test_a_head_that_is_no_auto_class_is_refused():
+    """A model for a name that no Auto class has is an error with the nearest one."""
+    architecture = Architecture(config=ZooConfig, models={"AutoModle": ZooModel})
+
+    result = Runner(profile="glance").attempt(Cell(architecture, all_laws()["A02"], "cpu"))
+
+    assert result.status is Status.ERROR
+    assert result.message == (
+        "ConformanceError: the Architecture has a model for 'AutoModle', which is no Auto class.\n"
+        "  Did you mean 'AutoModel'?"
+    )
+
+
 def test_missing_inputs_are_an_error_of_the_harness():
     """An architecture that does not say what its inputs are is told so, and not blamed."""
 
@@ -120,6 +179,19 @@ def test_admission_that_no_longer_holds_is_stale():
 
     assert report.results[0].status is Status.STALE
     assert not report.passed
+
+
+def test_an_admission_of_what_cannot_be_judged_stays_an_error():
+    """An error shows neither that what is admitted still fails, nor that it no longer does."""
+
+    class Mute(ZooModel):
+        dummy_inputs = None  # type: ignore[assignment]
+
+    admitted = replace(of(Mute), known={"A02": Known("it is large", "https://example.org/1")})
+    (result,) = check(admitted, laws=["A02"], profile="glance").results
+
+    assert result.status is Status.ERROR
+    assert "nothing says what Mute.forward takes" in result.message
 
 
 def test_absent_device_is_not_run():
@@ -208,7 +280,8 @@ def test_running_a_law_leaves_the_process_alone():
     torch.manual_seed(3)
     before = (torch.get_rng_state().tolist(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
 
-    check(reference(), laws=list(all_laws()), profile="smoke")
+    one_of_each_level = {each.level: each.id for each in all_laws().values() if each.cost is Cost.CHEAP}
+    check(reference(), laws=one_of_each_level.values(), profile="glance")
 
     after = (torch.get_rng_state().tolist(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     assert before == after
@@ -294,6 +367,19 @@ def test_a_process_that_ends_itself_fails_its_law():
     assert (result.status, result.message) == (Status.FAIL, "tried to end the process: Skipped not today")
 
 
+def test_a_config_that_ends_the_process_fails_its_law():
+    """A constructor that leaves while examples are looked for fails the law, and the run goes on."""
+
+    class LeavingConfig(ZooConfig):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            raise SystemExit(3)
+
+    report = check(Architecture(config=LeavingConfig), laws=["A01"], profile="glance")
+
+    assert [(r.status, r.message) for r in report.results] == [(Status.FAIL, "tried to end the process: SystemExit 3")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of file sizes")
 def test_a_full_disk_is_no_verdict_on_the_architecture():
     """Where files cannot grow, a law has said nothing: the result is an error, not a failure."""
@@ -308,3 +394,20 @@ def test_a_full_disk_is_no_verdict_on_the_architecture():
 
     assert result.status is Status.ERROR
     assert "File too large" in result.message
+
+
+@pytest.mark.parametrize("level", [-1, 8])
+def test_a_level_that_does_not_exist_is_refused(level: int):
+    """Levels are 0 to 7; another one is an error, not an empty run."""
+    with pytest.raises(ConformanceError, match=f"there is no level {level}; there are 0 to 7"):
+        check(reference(), level=level)
+
+
+def test_a_module_with_a_syntax_error_is_no_verdict_on_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A class whose module cannot be compiled is an error that names module and line."""
+    (tmp_path / "half_typed.py").write_text("clas X")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (result,) = check(Architecture(config="half_typed:X", models={}, name="x"), laws=["A01"], profile="glance").results
+
+    assert result.status is Status.ERROR
+    assert "'half_typed:X' cannot be imported: invalid syntax (half_typed.py, line 1)" in result.message

@@ -61,6 +61,12 @@ def test_what_is_no_name_of_a_package_is_refused(name: str, tmp_path: Path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_name_that_would_hide_an_installed_package_is_refused(tmp_path: Path):
+    """A package called like one that is installed would be imported in its place."""
+    with pytest.raises(ConformanceError, match="a module 'nameplate_auto' is installed already"):
+        write_skeleton("nameplate-auto", tmp_path / "new")
+
+
 def test_names_follow_from_one(tmp_path: Path):
     """Module, model_type and classes are named after the distribution; the command says what it wrote."""
     outcome = CliRunner().invoke(main, ["new", "my-arch", str(tmp_path / "new")])

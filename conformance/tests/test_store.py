@@ -96,15 +96,26 @@ def test_an_empty_store_says_how_to_fill_it(store: Store):
         store.failure("../../x")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"result": {}, "id": "abcdef"}'])
-def test_a_file_that_is_no_failure_is_refused(store: Store, text: str):
-    """A file that somebody else wrote is an error that names it and the way out."""
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is not valid JSON"),
+        ("[]", "it must hold a JSON object"),
+        ("{}", "'format' is a required property"),
+        (
+            '{"format": 1, "id": "abcdef", "reference": "", "spec": "1", "versions": {}, "result": {}}',
+            "at result: 'id' is",
+        ),
+    ],
+)
+def test_a_file_that_is_no_failure_is_refused(store: Store, text: str, said: str):
+    """A file that somebody else wrote is an error that names it, what is wrong with it, and the way out."""
     store.keep(FAILED, ARCHITECTURE)
     (path,) = (store.folder / "failures").glob("*.json")
     path.write_text(text)
 
     with pytest.raises(
-        ConformanceError, match=rf"{path.name} is no failure that a run has kept: .*\n  Remove the file"
+        ConformanceError, match=rf"{path.name} is no failure that a run has kept: {said}.*\n  Remove the file"
     ):
         store.failure(FAILED.id)
 

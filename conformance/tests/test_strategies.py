@@ -13,7 +13,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from nameplate_config import DType, OnlyWhen, PreTrainedConfig, Tiny, fields
-from nameplate_conformance import Architecture
+from nameplate_conformance import Architecture, ConformanceError
 from nameplate_conformance.drawing.coverage import rows
 from nameplate_conformance.drawing.domains import is_accepted
 from nameplate_conformance.drawing.strategies import config_kwargs, field_values, unchecked_kwargs
@@ -116,6 +116,27 @@ def test_given_strategies_win():
     architecture = Architecture(config=Sampled, models={"AutoModel": ZooModel}, fields={"free": st.just(7)})
 
     assert simplest_kwargs(architecture)["free"] == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"fre": st.just(7)},
+            "the Architecture's `fields` name 'fre', which the config does not have.\n  Did you mean 'free'?",
+        ),
+        (
+            {"free": 7},
+            "the Architecture's `fields` have 7 for 'free'; expected a strategy.\n  For it alone, write `st.just(7)`.",
+        ),
+    ],
+)
+def test_a_strategy_for_no_field_is_refused(given: dict[str, Any], said: str):
+    """`Architecture(fields=…)` names fields that there are, and strategies."""
+    with pytest.raises(ConformanceError) as caught:
+        rows(Architecture(config=Sampled, models={"AutoModel": ZooModel}, fields=given))
+
+    assert str(caught.value) == said
 
 
 def test_refused_arguments_are_not_drawn():

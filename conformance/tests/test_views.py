@@ -379,7 +379,7 @@ def test_the_document_of_a_conforming_package():
 
     text = markdown(report, circumstances(report))
 
-    assert f"**`mlp`, of `mlp-net` 1.2.0, conforms to L1 on cpu** by specification {SPEC}." in text
+    assert f"**`mlp`, of `mlp-net` 1.2.0, conforms to L1 on cpu** by specification {SPEC}, profile `release`." in text
     assert f"{laws - 1} of the {laws} laws up to L1 hold ({100 * (laws - 1) // laws} %); 1 not applicable." in text
     assert "| level | cpu |\n|---|---|\n| L0 harness |" in text
     assert "### Not applicable\n\n- C11 on cpu, " in text
@@ -393,7 +393,7 @@ def test_the_document_of_an_architecture_without_a_package():
 
     text = markdown(report, circumstances(report, subjects=()))
 
-    assert f"**`mlp` conforms to L7 on cpu** by specification {SPEC}." in text
+    assert f"**`mlp` conforms to L7 on cpu** by specification {SPEC}, profile `release`." in text
     assert "$ nameplate-conformance run mlp --profile release --device cpu\n" in text
 
 
@@ -441,6 +441,10 @@ def test_a_name_that_says_no_kind_is_refused(tmp_path: Path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
-    """A report that cannot be written is an error that names the file."""
+    """A report that cannot be written is an error that names the file, and is refused before a run begins."""
+    with pytest.raises(
+        ConformanceError, match=r"absent/a\.md cannot be written: there is no folder .*absent\. Make it"
+    ):
+        check_report_name(tmp_path / "absent" / "a.md")
     with pytest.raises(ConformanceError, match=r"absent/a\.md cannot be written: No such file or directory"):
         write_report(failing(), tmp_path / "absent" / "a.md")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nameplate_auto import CONFIG_MAPPING, AutoClass, UnknownArchitectureError
 from nameplate_config import PreTrainedConfig
-from nameplate_config.wording import did_you_mean, listed, sentences
+from nameplate_config.wording import brief, did_you_mean, listed, sentences
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.judging.admission import Known
 from nameplate_model import PreTrainedModel
@@ -217,8 +217,11 @@ def _loaded(value: type | str) -> type:
     if not isinstance(value, str):
         return value
     module, _, name = value.partition(":")
+    if not name:
+        message = f"{value!r} names no class. Write it as 'package.module:Class'."
+        raise ConformanceError(message)
     try:
         return cast("type", getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError) as error:
-        message = f"{value!r} cannot be imported: {error}."
+    except (Exception, SystemExit) as error:  # a module may raise whatever it likes, a SyntaxError too
+        message = f"{value!r} cannot be imported: {brief(error)}."
         raise ConformanceError(message) from error

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.judging.session import Audience, Plan, conduct
 
 if TYPE_CHECKING:
@@ -69,9 +68,6 @@ class Watch(Audience):
 
         for path in (*self._journals, *self._later):
             check_report_name(path)
-            if not path.parent.is_dir():
-                message = f"{path} cannot be written: there is no folder {path.parent}. Make it first."
-                raise ConformanceError(message)
 
     def ready(self, circumstances: "Circumstances", wanted: "list[Cell]") -> "Iterable[Result]":
         """Read the journal to go on with, and begin those that are asked for."""

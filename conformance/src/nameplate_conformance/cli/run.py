@@ -12,6 +12,7 @@ from nameplate_conformance.cli.progress import Watch
 from nameplate_conformance.cli.trust import granted, trust_option
 from nameplate_conformance.judging.bench import Terms
 from nameplate_conformance.judging.profiles import PROFILES
+from nameplate_conformance.judging.references import HUB
 from nameplate_conformance.judging.references import names as known_names
 from nameplate_conformance.judging.session import Plan, conduct
 from nameplate_conformance.law import LEVELS
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nameplate_conformance.result import Report
 
 _JOURNAL = ".ndjson"
+_PAGE = ".html"
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -65,6 +67,19 @@ class _Asked:
             terms=terms,
         )
 
+    def refuse_what_has_no_effect(self) -> None:
+        """Refuse options that say something about what is not there.
+
+        Raises:
+            click.UsageError: If one does.
+        """
+        if self.revision is not None and not any(text.startswith(HUB) for text in self.names):
+            message = f"--revision {self.revision} has no effect: no name is a repository, hub:user/name."
+            raise click.UsageError(message)
+        if self.html is not None and self.html.suffix != _PAGE:
+            message = f"--html {self.html} is no name of a page: it must end in {_PAGE}. --report writes other kinds."
+            raise click.UsageError(message)
+
     @property
     def files(self) -> list[Path]:
         """Every report that is written when the run has come to its end."""
@@ -106,10 +121,11 @@ def run(**options: Any) -> None:
     """Judge the architectures that NAMES stand for, or every one that is registered or announced.
 
     A name is a model_type, the place package.module:NAME of an Architecture, the path of a folder such as
-    ./checkpoint, or hub:user/name. Each law is judged in a process of its own kind, so that an architecture which
-    crashes or never returns has its verdict, and the others theirs.
+    ./checkpoint, or hub:user/name. Laws are judged in worker processes, so that an architecture which crashes or never
+    returns has its verdict, and the others theirs.
     """
     asked = _Asked(**options)
+    asked.refuse_what_has_no_effect()
     watch = Watch(asked.journals, resume=asked.resume, later=asked.files)
     try:
         with watch:

@@ -14,13 +14,16 @@ from itertools import chain, combinations, product
 from typing import Any, Union
 
 import torch
+from hypothesis.strategies import SearchStrategy
 
 from nameplate_config import MISSING, Field, Tiny, fields
+from nameplate_config.wording import did_you_mean, listed, sentences, shown
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.drawing import candidates
 from nameplate_conformance.drawing.domains import Domain, Few, Given, Kwargs, Reader, effective, parts_of
 from nameplate_conformance.drawing.remembered import once_per_architecture
 from nameplate_conformance.drawing.representatives import representatives
+from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.judging.deadline import OverrunError, within
 from nameplate_conformance.judging.isolation import isolated
 
@@ -80,7 +83,22 @@ def anchors_of(architecture: Architecture) -> Anchors:
 def _declared(architecture: Architecture, *, exotic: bool) -> dict[str, Domain]:
     given = architecture.fields
     read = parts_of(architecture.config_class, Reader(exotic))
+    for name, strategy in given.items():
+        _refuse_no_field(name, strategy, read)
     return {name: Given(given[name]) if name in given else domain for name, domain in read.items()}
+
+
+def _refuse_no_field(name: str, strategy: Any, read: Mapping[str, Domain]) -> None:
+    if name not in read:
+        way_out = did_you_mean(name, read) or f"Its fields are {listed(read)}."
+        message = sentences(f"the Architecture's `fields` name {name!r}, which the config does not have.", way_out)
+        raise ConformanceError(message)
+    if not isinstance(strategy, SearchStrategy):
+        message = sentences(
+            f"the Architecture's `fields` have {shown(strategy)} for {name!r}; expected a strategy.",
+            f"For it alone, write `st.just({shown(strategy)})`.",
+        )
+        raise ConformanceError(message)
 
 
 def _rungs(each: Field) -> list[Any]:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from nameplate_config.wording import shown
+
 HONESTY = "H"
 """The letter of the laws that nobody may admit to break: those about admissions themselves."""
 
@@ -52,7 +54,7 @@ def in_force(known: Mapping[str, Known], law_id: str, *, today: date | None = No
         >>> in_force({"K02": Known("…", "https://example.org/12", expires="2026-12-31")}, "K02", today=date(2027, 1, 1))
     """
     found = known.get(law_id)
-    if found is None or law_id.startswith(HONESTY):
+    if not isinstance(found, Known) or law_id.startswith(HONESTY):
         return None
     try:
         counts = not _has_expired(found, today or _today()) and _holds(found.when)
@@ -82,10 +84,12 @@ def _problems(law_id: str, known: Known, every: set[str], today: date | None) ->
         yield "there is no such law"
     if law_id.startswith(HONESTY):
         yield "a law about honesty cannot be admitted to fail"
+    if not isinstance(known, Known):
+        yield f"{shown(known)} is no Known(reason, issue)"
+        return
     if not known.reason.strip():
         yield "no reason is given"
-    link = urlsplit(known.issue)
-    if link.scheme not in {"http", "https"} or not link.netloc:
+    if not _is_link(known.issue):
         yield f"the issue is {known.issue!r}, not a link"
     try:
         if _has_expired(known, today or _today()):
@@ -98,19 +102,29 @@ def _problems(law_id: str, known: Known, every: set[str], today: date | None) ->
         yield f"when is {known.when!r}, not a condition such as 'torch<2.16'"
 
 
+def _is_link(text: str) -> bool:
+    try:
+        link = urlsplit(text)
+    except ValueError:
+        return False
+    return link.scheme in {"http", "https"} and bool(link.netloc)
+
+
 def _today() -> date:
     return datetime.now(UTC).date()
 
 
 def _has_expired(known: Known, today: date) -> bool:
-    return bool(known.expires) and date.fromisoformat(known.expires) < today
+    return bool(known.expires) and date.fromisoformat(str(known.expires)) < today
 
 
 def _holds(condition: str) -> bool:
-    """Whether a package that a condition names is installed in one of the versions that it names."""
+    """Whether a package that a condition names is installed in one of its versions, and its marker holds."""
     if not condition:
         return True
     wanted = Requirement(condition)
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return False
     try:
         return wanted.specifier.contains(version(wanted.name), prereleases=True)
     except PackageNotFoundError:

@@ -7,12 +7,16 @@ end that.
 import ctypes
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _AGAIN = 5.0
 """Seconds until the next attempt, if the first one was lost in code that swallows whatever is raised."""
+
+_AT_ONCE = 1e-6
+"""How long a timer still runs whose time is up: one of no seconds would be none."""
 
 
 class OverrunError(BaseException):
@@ -29,18 +33,24 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Be interrupted by the operating system. A timer that somebody else has set is set again afterwards."""
+    """Be interrupted by the operating system. A timer that somebody else has set goes on afterwards.
+
+    The time inside the block counts for it, too: a block around many others ends when it should.
+    """
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         raise OverrunError
 
     before = signal.signal(signal.SIGALRM, ring)
-    left, _interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    started = time.monotonic()
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, left)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - started), _AT_ONCE), interval)
 
 
 @contextmanager

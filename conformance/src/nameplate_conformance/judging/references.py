@@ -3,7 +3,7 @@
 Whoever only wants to know whether a text could name something imports neither torch nor the architecture.
 """
 
-import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -78,6 +78,7 @@ def refuse_unknown(text: str) -> None:
             f"no architecture is registered as {text!r}.",
             did_you_mean(text, known) or f"Registered: {listed(known)}.",
             f"If the folder is meant, write './{text}'." if Path(text).is_dir() else "",
+            _unannounced(text) if _is_package(text) else "",
         )
         raise ConformanceError(message)
 
@@ -116,6 +117,22 @@ def named(text: str, *, trust_remote_code: "Trust" = False, revision: str | None
     if _is_path(text):
         return replace(_in_source(open_source(Path(text)), trust_remote_code), reference=text)
     return _in_module(text) if ":" in text else _by_name(text)
+
+
+def _unannounced(package: str) -> str:
+    """Return what to do about an installed package that announces no architecture of its own name."""
+    return (
+        f"The package {package} is here: announce its Architecture as an entry point of the group {GROUP!r}, and "
+        f"install it again; or name the place of it, such as '{package}.conformance:ARCHITECTURE'."
+    )
+
+
+def _is_package(text: str) -> bool:
+    """Whether a name is that of a package or module, and not only of some folder."""
+    with suppress(ValueError):  # of `__main__`
+        spec = importlib.util.find_spec(text) if text.isidentifier() else None
+        return spec is not None and spec.origin is not None
+    return False
 
 
 def _is_path(text: str) -> bool:

@@ -130,6 +130,8 @@ def _admitted(cell: Cell, result: Result) -> Result:
         return result
     if result.status is Status.FAIL:
         return cell.result(Status.KNOWN, evidence=result.evidence, message=f"{known.reason} ({known.issue})")
+    if result.status.is_bad:  # what could not be judged shows neither that it still fails nor that it no longer does
+        return result
     return cell.result(Status.STALE, message=f"it is admitted to fail ({known.issue}) but does not: remove that")
 
 
@@ -151,21 +153,40 @@ def cells(
         spec: The version of the specification; not given, the one in force and whatever the next one tries out.
 
     Raises:
-        ConformanceError: If a law or the version does not exist, or that version has no such law.
+        ConformanceError: If a law, a type of device or the version does not exist, or that version has no such law.
     """
+    if not 0 <= level <= TOP:
+        message = f"there is no level {level}; there are 0 to {TOP}."
+        raise ConformanceError(message)
     every = laws_of(spec)
     wanted = list(laws) or [law.id for law in every.values() if law.level <= level]
     for law_id in wanted:
         if law_id not in every:
             where = f" in specification {spec}" if law_id in all_laws() else ""
-            message = f"there is no law {law_id!r}{where}; `nameplate-conformance list` shows them."
+            near = f" {did_you_mean(law_id.upper(), every)}" if law_id.upper() in every else ""
+            message = f"there is no law {law_id!r}{where}; `nameplate-conformance list` shows them.{near}"
             raise ConformanceError(message)
+    for device in devices:
+        _refuse_no_device(device)
     return [
         Cell(architecture, every[law_id], device)
         for architecture in architectures
         for law_id in wanted
         for device in ([HOST, *(d for d in devices if d != HOST)] if every[law_id].per_device else [HOST])
     ]
+
+
+def _refuse_no_device(device: str) -> None:
+    """Refuse what is no type of device: it would be absent for ever, and never be missed."""
+    known = known_devices()
+    try:
+        is_type = torch.device(device).type == device
+    except RuntimeError:
+        is_type = False
+    if not is_type:
+        way_out = did_you_mean(device, known) or f"There are {listed(known)}, or another one that torch knows."
+        message = sentences(f"there is no type of device {device!r}.", way_out)
+        raise ConformanceError(message)
 
 
 def check(
@@ -193,7 +214,8 @@ def check(
         progress: Called with each cell before it is judged.
 
     Raises:
-        ConformanceError: If a law, a profile or the specification does not exist, or two architectures have one name.
+        ConformanceError: If a law, a type of device, a profile or the specification does not exist, or two
+            architectures have one name.
     """
     runner = Runner(profile=profile, seed=seed, store=store)
     wanted = cells(architectures, devices, laws, level=runner.level if level is None else level, spec=spec)

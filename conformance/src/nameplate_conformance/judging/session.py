@@ -117,7 +117,7 @@ def conduct(plan: Plan, audience: Audience | None = None) -> tuple[Report, Circu
         audience: Who is told of everything as it happens.
 
     Raises:
-        ConformanceError: If a name, a law, a profile or the specification does not exist, or two architectures have one
+        ConformanceError: If a name, a law, a device, a profile or the specification does not exist, or two have one
             name.
         SourceNotFoundError: If there is no such folder.
     """

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.database import ExampleDatabase
 from hypothesis.errors import Flaky, HypothesisException, Unsatisfiable
 
+from nameplate_config.wording import brief, did_you_mean, listed, sentences
+from nameplate_conformance.architecture import Architecture, auto_classes
 from nameplate_conformance.drawing.coverage import minimised, rows
 from nameplate_conformance.drawing.strategies import Kwargs, config_kwargs
 from nameplate_conformance.errors import ConformanceError, LawBrokenError, NotApplicableError
@@ -71,11 +73,13 @@ class Trial:
             return self._failed(str(error), apart=error.apart)
         except OverrunError:
             return self._failed(f"did not end within {self.profile.patience:g} seconds")
+        except _ENDINGS as error:  # by a config, while examples were looked for
+            return self._failed(_ending(error))
         except (ConformanceError, Flaky, Unsatisfiable, HypothesisException) as error:
             return self._failed(f"{type(error).__name__}: {error}", Status.ERROR)
         except Exception as error:  # noqa: BLE001 - whatever an architecture raises is its verdict, not our crash
             status = Status.ERROR if _is_full(error) else Status.FAIL
-            return self._failed(f"raised {type(error).__name__}: {error}", status)
+            return self._failed(f"raised {type(error).__name__}: {_words(error)}", status)
         if self.inapplicable and not self.evidence.counts:
             return self._found(Status.NOT_APPLICABLE, message=self.inapplicable)
         if not self.evidence.counts:
@@ -84,7 +88,7 @@ class Trial:
 
     def _run(self) -> None:
         architecture, law = self.cell.architecture, self.cell.law
-        heads = list(architecture.models) or [_NO_HEAD]
+        heads = _heads(architecture) or [_NO_HEAD]
         if law.scope is Scope.ONCE:
             for head in heads:
                 self._example(head, simplest_kwargs(architecture), 0)
@@ -121,6 +125,7 @@ class Trial:
                 return False
 
             self._example(head, minimised(self.cell.architecture, row, still_fails), seed)
+            self.last = (head, row, seed)
             raise  # it fails now and then: the row itself is what has been seen
 
     def _search(self, drawn: st.SearchStrategy[tuple[str, Kwargs, int]], most: int) -> None:
@@ -188,8 +193,33 @@ def _checked(law: Law, case: Case, evidence: Evidence) -> None:
     try:
         law.check(case, evidence)
     except _ENDINGS as error:
-        message = f"tried to end the process: {type(error).__name__} {error}".rstrip()
-        raise LawBrokenError(message) from error
+        raise LawBrokenError(_ending(error)) from error
+
+
+def _ending(error: BaseException) -> str:
+    return f"tried to end the process: {type(error).__name__} {_words(error)}".rstrip()
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error of the architecture says; nothing if saying it is another one."""
+    try:
+        return brief(error)
+    except Exception:  # noqa: BLE001 - whatever its `__str__` raises
+        return "(it cannot be shown)"
+
+
+def _heads(architecture: Architecture) -> list[str]:
+    """Return the names of the Auto classes that an architecture has models for, all of which must exist."""
+    for name in architecture.models:
+        if name not in auto_classes():
+            architecture.model_class(name)  # whose module may define it
+        if name not in auto_classes():
+            message = sentences(
+                f"the Architecture has a model for {name!r}, which is no Auto class.",
+                did_you_mean(name, auto_classes()) or f"There are {listed(auto_classes())}.",
+            )
+            raise ConformanceError(message)
+    return list(architecture.models)
 
 
 def _classes(case: Case) -> list[type]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from nameplate_config.wording import listed, sentences
+from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.records.journal import Journal, call_of
 from nameplate_conformance.result import Result, Status
 
@@ -44,10 +46,24 @@ def changes(old: Journal, new: Journal) -> list[Change]:
 
     A law that held and was not judged any more, or has become not applicable, has been lost as well: nothing shows
     that it holds. Tentative laws are compared like others, but are never a loss.
+
+    Raises:
+        ConformanceError: If both are about architectures, and none is in both.
     """
+    _require_comparable(old, new)
     before, after = _by_key(old), _by_key(new)
     found = [*_truncated(old, new), *_verdicts(before, after), *_counterexamples(before, after), *_times(before, after)]
     return sorted(found, key=lambda change: not change.is_loss)
+
+
+def _require_comparable(old: Journal, new: Journal) -> None:
+    before, after = old.report.architectures(), new.report.architectures()
+    if before and after and set(before).isdisjoint(after):
+        message = sentences(
+            f"there is nothing to compare: the old run is about {listed(before)}, the new one about {listed(after)}.",
+            "Give two runs of the same architecture",
+        )
+        raise ConformanceError(message)
 
 
 def _by_key(journal: Journal) -> dict[Key, Result]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from nameplate_config import ConfigError, DType, decode_value, encode_value
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import shown
+from nameplate_config.wording import as_code, shown
 
 _PLAIN = (type(None), bool, int, str)
 _DTYPE_NAME = type(decode_value("float32", DType))
@@ -147,7 +147,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 def _object(value: Any) -> JSONValue:
     kind = type(value)
-    written: dict[str, JSONValue] = {"class": f"{kind.__module__}:{kind.__qualname__}", "text": repr(value)}
+    written: dict[str, JSONValue] = {"class": f"{kind.__module__}:{kind.__qualname__}", "text": as_code(value)}
     with suppress(Exception):  # whatever the class of a value does, its text is worth keeping
         written["value"] = encode_value(value, kind)
     return {"__object__": written}

@@ -12,6 +12,9 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
 from nameplate_config.wording import sentences
 from nameplate_conformance.errors import ConformanceError
 
@@ -60,8 +63,8 @@ def wheel_digest(wheel: Path, name: str, version: str) -> str:
         ConformanceError: If it is no such wheel, or holds other code than was judged.
     """
     _installed(name, version)
-    start = f"{name.replace('-', '_')}-{version}-"
-    if not wheel.name.startswith(start) or wheel.suffix != ".whl":
+    if not _is_named(wheel.name, name, version):
+        start = f"{canonicalize_name(name).replace('-', '_')}-{version}-"
         message = f"{wheel.name} is no wheel of what was judged: its name must begin with {start!r}."
         raise ConformanceError(message)
     contents: dict[str, str] = {}
@@ -76,6 +79,15 @@ def wheel_digest(wheel: Path, name: str, version: str) -> str:
         message = f"{wheel} cannot be read as a wheel: {error}."
         raise ConformanceError(message) from error
     return _digest(contents)
+
+
+def _is_named(wheel: str, name: str, version: str) -> bool:
+    """Whether a wheel says by its name that it is of a package, however that one's name is spelt."""
+    try:
+        found, number, _, _ = parse_wheel_filename(wheel)
+    except ValueError:  # of either, a name or a version that follows no rule
+        return False
+    return (found, number) == (canonicalize_name(name), Version(version))
 
 
 def _installed(name: str, version: str) -> Distribution:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nameplate_config.files import replace_file
+from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import nearest, sentences
 from nameplate_conformance.errors import ConformanceError
 
@@ -161,17 +162,24 @@ class Store:
         return self.folder / "failures" / f"{failure_id}.json"
 
     def _read(self, failure_id: str) -> Failure:
+        from nameplate_conformance.records.journal import (  # noqa: PLC0415 - every run loads this module
+            RecordError,
+            read_records,
+            require_schema,
+        )
+
         path = self._path(failure_id)
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            names = ("id", "reference", "spec", "versions")
-            return Failure(record=kept["result"], **{name: kept[name] for name in names})
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            kept = parse_object(read_records(path), where="it", error=RecordError)
+            require_schema(kept, "failure")
+        except RecordError as error:
             message = sentences(
-                f"{path} is no failure that a run has kept: {type(error).__name__}: {error}.",
+                f"{path} is no failure that a run has kept: {str(error).removeprefix('is no failure of a run: ')}",
                 "Remove the file; the next run that fails keeps a new one.",
             )
             raise ConformanceError(message) from error
+        names = ("id", "reference", "spec", "versions")
+        return Failure(record=kept["result"], **{name: kept[name] for name in names})
 
     def _ignored(self) -> None:
         """Tell git, as pytest does of its cache, that the folder is nobody's source."""

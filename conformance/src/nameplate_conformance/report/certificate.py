@@ -17,7 +17,7 @@ from nameplate_config.wording import listed, sentences
 from nameplate_conformance.errors import ConformanceError
 from nameplate_conformance.law import all_laws, binding
 from nameplate_conformance.records.circumstances import Circumstances, Subject, circumstances_of
-from nameplate_conformance.records.journal import circumstances_to_json, read_records
+from nameplate_conformance.records.journal import RecordError, circumstances_to_json, read_records, require_schema
 from nameplate_conformance.records.provenance import installed_digest, wheel_digest
 from nameplate_conformance.report.matrix import absent_devices, claim, judged_devices, tally, worst
 from nameplate_conformance.report.summary import report_of
@@ -85,7 +85,7 @@ def verify_certificate(path: Path) -> dict[str, Any]:
     """Return the content of a certificate that was not changed since it was issued.
 
     Raises:
-        CertificateError: If it is no certificate, or any value in it was changed.
+        CertificateError: If it is no certificate, any value in it was changed, or it says what none of ours does.
     """
     value = parse_object(read_records(path), where=path.name, error=CertificateError)
     written = value.pop(_DIGEST, None)
@@ -99,6 +99,11 @@ def verify_certificate(path: Path) -> dict[str, Any]:
             f"Its content has the digest {found[:12]}…, and it says {written[:12]}….",
         )
         raise CertificateError(message)
+    try:
+        require_schema(value, "certificate")
+    except RecordError as error:
+        message = sentences(f"{path.name} {error}", "This version of nameplate-conformance did not issue it.")
+        raise CertificateError(message) from error
     return value
 
 
@@ -117,7 +122,7 @@ def _require_shown(report: Report, label: str, *, complete: bool) -> None:
     if not report.results:
         said = "the report says nothing of it."
     elif not complete:
-        said = "the run was cut short. Go on with it: `nameplate-conformance run --resume`."
+        said = f"the run was cut short. Go on with it: `nameplate-conformance run {label} --resume` and its journal."
     elif not report.passed:
         said = f"it does not conform: {listed(sorted(report.roots()))} failed."
     elif report.level < 0:

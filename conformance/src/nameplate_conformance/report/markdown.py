@@ -33,7 +33,7 @@ def _architecture(report: Report, label: str, circumstances: Circumstances) -> I
     subject = circumstances.subject(label)
     package = f", of `{subject.distribution}` {subject.version}," if subject.distribution else ""
     yield f"## `{label}`"
-    yield f"**`{label}`{package} {claim(report)}** by specification {report.spec}."
+    yield f"**`{label}`{package} {claim(report)}** by specification {report.spec}, profile `{report.profile}`."
     yield _standing(report, label)
     yield "\n".join(_table(report, label))
     causes = [result for result in report.results if result.is_root]

@@ -58,12 +58,15 @@ def write_report(report: Report, path: Path, circumstances: Circumstances | None
 
 
 def check_report_name(path: Path) -> None:
-    """Make sure that the name of a file says which kind of report it is to hold, before a long run begins.
+    """Make sure, before a long run begins, that a file says which kind of report it is to hold, and has a folder.
 
     Raises:
-        ConformanceError: If it does not, with the names that do.
+        ConformanceError: If its name does not, with the names that do; or if there is no such folder.
     """
     _kind_of(path)
+    if not path.parent.is_dir():
+        message = f"{path} cannot be written: there is no folder {path.parent}. Make it first."
+        raise ConformanceError(message)
 
 
 def _kind_of(path: Path) -> _Render:

@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -48,7 +49,7 @@ class Names:
         """Refuse what is no name of a distribution and of a module.
 
         Raises:
-            ConformanceError: If it is not, or is the name of a module of the standard library.
+            ConformanceError: If it is not, or a module of that name exists already.
         """
         fits = re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", self.distribution)
         if not fits or keyword.iskeyword(self.module) or self.module in sys.stdlib_module_names:
@@ -56,6 +57,9 @@ class Names:
                 f"{shown(self.distribution)} cannot be the name of a package.",
                 "Take letters, digits and hyphens, a letter first, and no name that Python has taken: my-arch.",
             )
+            raise ConformanceError(message)
+        if find_spec(self.module) is not None:
+            message = f"a module {self.module!r} is installed already, which the package would hide. Take another name."
             raise ConformanceError(message)
 
     @property

@@ -57,24 +57,28 @@ _runner = pytest.StashKey[SharedRunner]()
 
 
 def collected(parent: pytest.Collector, name: str, function: FunctionType) -> "Conformance":
-    """Return what stands for a function that `conformance_tests` has made."""
+    """Return what stands for a function that `conformance_tests` has made.
+
+    Raises:
+        pytest.Collector.CollectError: If there is no such profile.
+    """
     if _runner not in parent.config.stash:
-        parent.config.stash[_runner] = _runner_of(parent.config)
+        try:
+            parent.config.stash[_runner] = _runner_of(parent.config)
+        except ConformanceError as error:
+            raise parent.CollectError(str(error)) from error
         parent.config.pluginmanager.register(Carrier())
     return Conformance.from_parent(parent, name=name, function=function)
 
 
 def _runner_of(config: pytest.Config) -> SharedRunner:
     shared = getattr(config, "workerinput", {}).get(VERDICTS, "")
-    try:
-        return SharedRunner(
-            profile=option(config, "profile") or "dev",
-            seed=option(config, "seed"),
-            store=Store(config.rootpath / FOLDER),
-            verdicts=Verdicts(Path(shared)) if shared and Path(shared).is_dir() else None,
-        )
-    except ConformanceError as error:
-        raise pytest.UsageError(str(error)) from error
+    return SharedRunner(
+        profile=option(config, "profile") or "dev",
+        seed=option(config, "seed"),
+        store=Store(config.rootpath / FOLDER),
+        verdicts=Verdicts(Path(shared)) if shared and Path(shared).is_dir() else None,
+    )
 
 
 class Conformance(pytest.Collector):

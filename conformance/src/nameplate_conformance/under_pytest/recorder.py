@@ -164,7 +164,7 @@ def _summary(report: "Report", circumstances: "Circumstances", config: pytest.Co
 
 
 def check_names(config: pytest.Config) -> None:
-    """Refuse, before a long run, a report whose name does not say what it is to be.
+    """Refuse, before a long run, a report whose name does not say what it is to be, or whose folder is absent.
 
     Raises:
         pytest.UsageError: If there is one.

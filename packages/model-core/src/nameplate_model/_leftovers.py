@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nameplate_config import Source
-from nameplate_config.files import drafted_name, read_file
+from nameplate_config.files import drafted_name, flush_folder, read_file
 from nameplate_config.record import CONFIG_NAME, WeightsPlace, choose_weights, identity_of
 from nameplate_config.strict_json import LARGEST_CONFIG
 from nameplate_model._layout import LARGEST_INDEX, REPLACED_KEY, is_shard, may_be_shard
@@ -97,8 +97,11 @@ def remove_leftovers(before: Before, kept: Iterable[Path], *, alone: bool) -> bo
         there = [path.name for path in before.folder.iterdir()]
         names.update(name for name in there if is_shard(name, before.variant) or _is_draft(name))
     last = [path.name for path in (before.place.single, before.place.index) if path is not None]
-    removed = [_remove(before.folder / name) for name in [*sorted(names), *last] if name not in keeping]
-    return any(removed)
+    removed = [_remove(before.folder / name) for name in sorted(names) if name not in keeping]
+    last = [name for name in last if name not in keeping]
+    if any(removed) and last:
+        flush_folder(before.folder)  # or a loss of power might leave a shard and not the index that says whose it is
+    return any([*removed, *(_remove(before.folder / name) for name in last)])
 
 
 def _is_draft(name: str) -> bool:
