@@ -31,7 +31,7 @@ from benchmarks.mutation_sites import Mutation, sampled
 
 _SOURCES, _SUITE = Path("packages"), Path("conformance/src")
 _RESULTS = Path("benchmarks/results/mutation")
-_SAMPLE, _SEED = 4, 0
+_SAMPLE, _SEED = 2, 0
 _LEAST_LINES = 40
 _WORDS = {"__init__", "errors", "wording", "_refusals"}
 """Modules that hold names and words."""
@@ -241,6 +241,7 @@ def _concluded(mutation: Mutation, ended: Ended, seconds: float) -> Verdict:
     for what in ended.told:
         told |= what
     law = told.get("asked", "import")
+    told = {name: str(each).replace(f"{Path.cwd()}/", "") for name, each in told.items()}  # no folder of this run
     if "killed" in told:
         return Verdict(mutation, Outcome.KILLED, law, f"{told['status']}: {told['message']}", seconds)
     if ended.overran:

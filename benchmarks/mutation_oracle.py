@@ -27,11 +27,14 @@ _EXAMPLES = 4
 _PATIENCE, _LONG_PATIENCE = 30.0, 150.0
 _CONFIG_LEVEL = 1
 _CHEAP = "cheap"
-_REFERENCE = "nameplate_resnet"
+_REFERENCE, _FIRST = "nameplate_resnet", "zoo-reference"
 _SAMPLES = (
     *("every_kind", "containers", "unions", "bounded", "versioned", "grandchild", "renamed_labels"),
     *("tree", "two_towers", "base_first", "base_forgotten", "plain_over_annotated"),
 )
+_TRIPS = ("S01", "S02", "S04", "S05", "S07", "S10", "S14", "M08", "M09", "F02", "F03", "D01")
+"""Laws for which it matters what the tensors are: they are asked about models of every kind."""
+
 _PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 _LIMIT = 400.0
 """Seconds that one law may take while what it runs is noted, which is slow."""
@@ -140,13 +143,16 @@ def _suite() -> "tuple[Runner, dict[str, Architecture]]":
     from nameplate_conformance.judging.references import named  # noqa: PLC0415
     from nameplate_conformance.judging.runner import Runner  # noqa: PLC0415
     from nameplate_conformance.samples.architectures import SAMPLES  # noqa: PLC0415
+    from nameplate_conformance.samples.models import SAMPLE_MODELS  # noqa: PLC0415
     from nameplate_conformance.zoo import relatives  # noqa: PLC0415
 
     warnings.simplefilter("ignore")
     for name, patience in ((_PROFILE, _PATIENCE), (_PATIENT, _LONG_PATIENCE)):
         PROFILES[name] = Profile(name=name, examples=_EXAMPLES, rows=_EXAMPLES, patience=patience)
     samples = [each for each in SAMPLES if each.label.removeprefix("sample_") in _SAMPLES]
-    return Runner(profile=_PROFILE), {each.label: each for each in (*relatives(), *samples, named(_REFERENCE))}
+    return Runner(profile=_PROFILE), {
+        each.label: each for each in (*relatives(), *samples, *SAMPLE_MODELS, named(_REFERENCE))
+    }
 
 
 def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
@@ -160,7 +166,7 @@ def _cells_by_law(herd: "Mapping[str, Architecture]") -> "list[list[Cell]]":
 
 
 def _survey_law(runner: "Runner", cells: "Sequence[Cell]", overlay: Path, tell: Tell) -> None:
-    """Judge a law for those architectures that differ to it: all for a config's law, otherwise the first it holds for.
+    """Judge a law for those architectures that differ to it: every config, every kind of tensors, or the first.
 
     The ResNet is judged, too, since only it runs its own package; but neither compiled nor in other processes.
     """
@@ -172,7 +178,9 @@ def _survey_law(runner: "Runner", cells: "Sequence[Cell]", overlay: Path, tell: 
         is_resnet = label == _REFERENCE
         if is_resnet and law.cost.value != _CHEAP:
             continue
-        if not is_resnet and held and law.level > _CONFIG_LEVEL:
+        if not is_resnet and held and law.level != _CONFIG_LEVEL and law.id not in _TRIPS:
+            continue
+        if law.level == _CONFIG_LEVEL and cell.architecture.models and label != _FIRST and not is_resnet:
             continue
         notes, started = _Notes(overlay), time.perf_counter()
         processes.seen = False

@@ -1,8 +1,8 @@
 """Where a module can be changed, and the changed modules: the operators are those of cosmic-ray.
 
-Left out is what no behaviour hangs on: annotations, assertions, decorators for the type checker or for speed, and
-the words of errors. Of the operators that put any other one in the place of `<`, only the nearest are used: most of
-the others raise at once, and would only make the rate look better.
+Left out is what no behaviour hangs on: annotations, assertions, decorators for the type checker or for speed, options
+of decorators, and the words of errors. Of the operators that put any other one in the place of `<`, only the nearest
+are used: most of the others raise at once, and would only make the rate look better.
 """
 
 import ast
@@ -117,15 +117,14 @@ def _mutation(module: str, source: str, site: _Site) -> Mutation | None:
 def _is_passive(node: Node, operator: str) -> bool:
     """Whether no behaviour, or only the words of an error, hang on a node."""
     below, above = node, node.parent
-    if node.type == "decorator":
-        text = node.get_code(include_prefix=False)
-        return any(name in text for name in _PASSIVE_DECORATORS)
+    if node.type == "decorator" and any(name in node.get_code() for name in _PASSIVE_DECORATORS):
+        return True
     if operator == "ReplaceBinaryOperator_BitOr_BitAnd" and _is_outside_functions(node):
         return True  # a union of types
     if node.type == "assert_stmt" or _is_for_types(node):
         return True
     while above is not None:
-        if _is_annotation(below, above) or _is_words(above) or above.type == "assert_stmt" or _is_for_types(above):
+        if _is_annotation(below, above) or _is_words(above) or _is_safety(above) or _is_for_types(above):
             return True
         below, above = above, above.parent
     return False
@@ -145,6 +144,13 @@ def _is_words(above: Node) -> bool:
     if above.type not in {"expr_stmt", "atom_expr", "power"}:
         return False
     return above.get_first_leaf().value in ({"message"} if above.type == "expr_stmt" else _WORDING)
+
+
+def _is_safety(above: Node) -> bool:
+    """Whether a node guards against our own mistakes, or says how a decorator works: `frozen=True`, `maxsize=1`."""
+    if above.type == "argument":
+        return above.children[0].get_code(include_prefix=False) == "strict"
+    return above.type in {"assert_stmt", "decorator"}
 
 
 def _is_for_types(node: Node) -> bool:

@@ -16,6 +16,7 @@ from nameplate_model import PreTrainedModel
 
 _LABELS, _LOGITS, _LOSS = "labels", "logits", "loss"
 _COUNTS = ("num_labels", "num_classes")
+_CHOICES = {"out_features", "out_indices"}
 
 
 @law("M15", "labels give the documented loss", level=2, needs=["M10"])
@@ -57,12 +58,15 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def stages_are_what_they_are_called(case: Case, evidence: Evidence) -> None:
     """A backbone's `out_features` and `out_indices` name the same stages, in the order of the stages; its answer has
     one feature map for each, with as many channels as `channels` says; maps do not grow from stage to stage, and
-    each of the `strides`, if it has them, divides the next. A detector that is put on top reads nothing else."""
+    each of the `strides`, if it has them, divides the next. If the config has both fields, one follows from the other,
+    and stages that do not exist, are out of order or differ between the two are refused. A detector that is put on top
+    reads nothing else."""
     model: Any = case.model()
-    if not all(hasattr(model, name) for name in ("out_features", "out_indices", "channels")):
+    names, numbers, every = (_said(model, name) for name in ("out_features", "out_indices", "stage_names"))
+    if names is None or numbers is None or every is None or not hasattr(model, "channels"):
         inapplicable("the model is no backbone: it has not out_features, out_indices and channels")
-    stages = list(getattr(model, "stage_names", None) or model.config.stage_names)
-    features, indices = list(model.out_features), [index % len(stages) for index in model.out_indices]
+    stages = list(every)
+    features, indices = list(names), [index % len(stages) for index in numbers]
     require([stages[index] for index in indices] == features, f"indices {indices} are not the stages {features}")
     require(indices == sorted(indices), f"the stages {features} are not in their order {stages}")
     maps = [each for name, each in named(case.answer(model)).items() if name.startswith("feature_maps")]
@@ -75,6 +79,38 @@ def stages_are_what_they_are_called(case: Case, evidence: Evidence) -> None:
     strides = list(getattr(model, "strides", ()))
     require(all(b % a == 0 for a, b in pairwise(strides)), f"strides do not divide each other: {strides}")
     evidence.count("feature maps", len(maps))
+    if {each.name for each in fields(case.config_class)} >= _CHOICES:
+        _require_one_choice(case, stages, evidence)
+
+
+def _said(model: Any, name: str) -> Any:
+    """Return what a model says of its stages, or its config in its stead; None if neither does."""
+    found = getattr(model, name, None)
+    return getattr(model.config, name, None) if found is None else found
+
+
+def _require_one_choice(case: Case, stages: list[str], evidence: Evidence) -> None:
+    """Require that names and numbers of stages are two spellings of one choice."""
+    make: Any = case.config_class
+    kwargs = {name: value for name, value in case.kwargs.items() if name not in _CHOICES}
+    for number, name in enumerate(stages):
+        spelt: list[dict[str, Any]] = [{"out_indices": [each]} for each in (number, number - len(stages))]
+        for given in [*spelt, {"out_features": [name]}]:
+            config = make(**kwargs, **given)
+            found = (list(config.out_features), [each % len(stages) for each in config.out_indices])
+            require(found == ([name], [number]), f"{given} means the stages {found[0]} with the numbers {found[1]}")
+            evidence.count("choices of a stage")
+    wrong: list[dict[str, Any]] = [{"out_indices": [number]} for number in (len(stages), -len(stages) - 1)]
+    wrong += [{"out_features": ["no such stage"]}, {"out_indices": [0, 0]}, {"out_features": [stages[0]] * 2}]
+    if len(stages) > 1:
+        wrong += [{"out_indices": [1, 0]}, {"out_features": stages[:1], "out_indices": [1]}]
+    for given in wrong:
+        try:
+            make(**kwargs, **given)
+        except ConfigError:
+            evidence.count("wrong choices refused")
+        else:
+            broken(f"the config takes {given}, of the stages {stages}")
 
 
 @law("M18", "another head leaves the body", level=2, needs=["M14", "S01"], strength=Strength.SHOULD)

@@ -87,6 +87,8 @@ class DTypesModel(SmallModel):
         self.register_buffer("keep", torch.ones(width, dtype=torch.bool))
         self.register_buffer("levels", torch.arange(width, dtype=torch.uint8))
         self.register_buffer("offsets", torch.arange(width, dtype=torch.int8))
+        self.register_buffer("ranks", torch.arange(width, dtype=torch.int16))
+        self.register_buffer("places", torch.arange(width, dtype=torch.int32))
         for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
             self.register_buffer(str(dtype).removeprefix("torch."), torch.ones(width).to(dtype))
 
@@ -97,6 +99,7 @@ class DTypesModel(SmallModel):
         y = y * self.get_buffer("float8_e4m3fn").float() / self.get_buffer("float8_e5m2").float()
         y = torch.where(self.get_buffer("keep"), y, -y) + self.get_buffer("steps")
         whole = (x * 4).to(torch.int32) + self.get_buffer("levels") - self.get_buffer("offsets")
+        whole = whole + self.get_buffer("ranks") * self.get_buffer("places")
         return {"y": y, "spectrum": y * self.phase, "whole": whole}
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from nameplate_config import PreTrainedConfig, Tiny
+from annotated_types import Ge
+
+from nameplate_config import OnlyWhen, PreTrainedConfig, Tiny
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, with_config
 
@@ -82,6 +84,18 @@ def _schema_knows_no_newer_version() -> Architecture:
     return with_config(ClosedConfig)
 
 
+def _schema_forgets_conditions() -> Architecture:
+    class GroupedConfig(ZooConfig):
+        style: Literal["plain", "grouped"] = "plain"
+        groups: Annotated[int, Ge(1), Tiny(1, 2), OnlyWhen("style", "grouped")] = 1
+
+        @classmethod
+        def json_schema(cls) -> dict[str, Any]:
+            return {name: value for name, value in super().json_schema().items() if name != "allOf"}
+
+    return with_config(GroupedConfig)
+
+
 def _schema_of_python_types() -> Architecture:
     class PythonicConfig(ZooConfig):
         types: ClassVar[Mapping[str, str]] = {"integer": "int", "object": "dict"}
@@ -98,6 +112,9 @@ PART_MUTANTS = (
     Mutant("PartReadsItsDefaults", "C15", "the class of a part reads its defaults", _part_reads_its_defaults),
     Mutant("PartAsADictLosesAValue", "C15", "a part given as a dict loses a value", _part_as_a_dict_loses_a_value),
     Mutant("SchemaForgetsTheBounds", "C17", "the schema knows no bounds", _schema_forgets_the_bounds),
+    Mutant(
+        "SchemaForgetsConditions", "C17", "the schema lets a field stand without effect", _schema_forgets_conditions
+    ),
     Mutant("SchemaIsClosed", "C17", "the schema refuses what a newer version adds", _schema_knows_no_newer_version),
     Mutant("SchemaOfPythonTypes", "C17", "the schema is none", _schema_of_python_types),
 )

@@ -1,11 +1,12 @@
 """Mutants of level 2: answers, copies and heads that are not what they are taken for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nameplate_config import BackboneConfigMixin, Problem
 from nameplate_conformance.architecture import Architecture
 from nameplate_conformance.zoo.reference import Mutant, ZooConfig, ZooModel, of
 from nameplate_conformance.zoo.relatives import ZooBackbone, ZooClassifier
@@ -118,6 +119,26 @@ def _answers_every_stage() -> Architecture:
     return of(GenerousModel)
 
 
+def _takes_a_stage_twice() -> Architecture:
+    class StagedConfig(BackboneConfigMixin, ZooConfig):
+        stage_names = ("first", "last")
+
+        def validate_out_stages(self) -> Iterator[Problem]:
+            numbers = self.out_indices or ()
+            if len(set(numbers)) == len(numbers):
+                yield from super().validate_out_stages()
+
+    class StagedModel(ZooBackbone):
+        config_class = StagedConfig
+        stage_names = ["first", "last"]  # noqa: RUF012 - nobody changes it
+        out_indices = (1,)
+
+        def stages(self, x: Tensor) -> list[Tensor]:
+            return super().stages(x)[:1] + super().stages(x)[-1:]
+
+    return of(StagedModel)
+
+
 def _stays_as_in_training() -> Architecture:
     class StickyModel(ZooModel):
         temperature = 1.0
@@ -184,6 +205,7 @@ OUTPUT_MUTANTS = (
     Mutant("LabelsChangeTheLogits", "M15", "given labels, logits are probabilities", _labels_change_the_logits),
     Mutant("ClaimsOtherChannels", "M16", "channels are computed, and wrong", _claims_other_channels),
     Mutant("AnswersEveryStage", "M16", "more feature maps than stages asked for", _answers_every_stage),
+    Mutant("TakesAStageTwice", "M16", "the config takes a stage twice", _takes_a_stage_twice),
     Mutant("StaysAsInTraining", "M17", "train() sets a number that eval() leaves", _stays_as_in_training),
     Mutant("ModeStopsHalfway", "M17", "a module ignores the mode", _mode_stops_halfway),
     Mutant("AnotherHeadCostsTheBody", "M18", "the body is built anew with the head", _another_head_costs_the_body),
