@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=_RESULTS, help="the folder to write into")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    console, runs = Console(), []
+    console, runs = Console(), list[dict[str, Any]]()
     for seed in range(options.seeds):
         runs.append(_judged(options.architecture, options.profile, seed))
         console.print(f"seed {seed}: {runs[-1]['seconds']:.0f} s, {runs[-1]['bad'] or 'nothing failed'}")

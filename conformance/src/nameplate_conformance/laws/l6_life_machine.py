@@ -27,7 +27,13 @@ _NOTED = {"architectures", "dtype"}  # what a save notes of the model in its con
 _FEW = 3  # trainable parameters: one of them can be frozen, and there is something to train
 
 
-@law("Z03", "a model is what was done to it", level=6, needs=["M14", "T03", "T04", "D01"], cost=Cost.PROCESS)
+@law(
+    "Z03",
+    "a model is what was done to it",
+    level=6,
+    needs=["M14", "M17", "M18", "S03", "T03", "T04", "D01"],
+    cost=Cost.PROCESS,
+)
 def model_is_what_was_done_to_it(case: Case, evidence: Evidence) -> None:
     """A model that is trained, evaluated, cast, frozen and thawed, checkpointed or not, given another number of labels,
     and between any of these copied, pickled, or saved and loaded, has the same tensors, ties, config, modes and answers

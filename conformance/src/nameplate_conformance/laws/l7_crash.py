@@ -37,7 +37,7 @@ _ROUNDS = 5
 OLD, NEW = name_of(1), name_of(2)
 
 
-@law("F05", "a save is all or nothing", level=7, needs=["S04", "S07"], cost=Cost.PROCESS)
+@law("F05", "a save is all or nothing", level=7, needs=["C07", "S04", "S07", "S15"], cost=Cost.PROCESS)
 def save_is_all_or_nothing(case: Case, evidence: Evidence) -> None:
     """A save over another checkpoint that is killed before any of its changes to the folder, in the middle of a write,
     or by an error of the disk, leaves the old checkpoint or the new one, weights and config, whether either is one
@@ -66,7 +66,7 @@ def save_is_all_or_nothing(case: Case, evidence: Evidence) -> None:
             evidence.count("ways of saving")  # how many moments each has may depend on the order of threads
 
 
-@law("F06", "a save that fails says so and goes", level=7, needs=["F05"], cost=Cost.PROCESS)
+@law("F06", "a save that fails says so and goes", level=7, needs=["F05", "S06"], cost=Cost.PROCESS)
 def save_that_fails_says_so(case: Case, evidence: Evidence) -> None:
     """A save into a folder that may not be written to, or on a disk that is full from some moment on, raises one of
     our errors, and leaves every byte of the old checkpoint and no other file; or it says, as `CommittedError`, that
@@ -94,7 +94,7 @@ def save_that_fails_says_so(case: Case, evidence: Evidence) -> None:
         evidence.count("ways of saving")
 
 
-@law("F07", "a load sees one save", level=7, needs=["F05"], cost=Cost.PROCESS)
+@law("F07", "a load sees one save", level=7, needs=["F05", "X04"], cost=Cost.PROCESS)
 def load_sees_one_save(case: Case, evidence: Evidence) -> None:
     """While two processes save into a folder again and again, one in a single file, the other in shards, every load
     gives one of their checkpoints, whole, and neither save fails; in the end one of the two is there. Evaluation

@@ -215,7 +215,9 @@ def _require_one_to_one(theirs: nn.Module, loaded: PreTrainedModel, when: str, e
     require_same(expected, state_bits(loaded), evidence, what="tensors", when=f"{when} and loaded")
 
 
-@law("I05", "a push is what a save is", level=7, needs=["S04"], scope=Scope.ONCE, strength=Strength.SHOULD)
+@law(
+    "I05", "a push is what a save is", level=7, needs=["S03", "S04", "S06"], scope=Scope.ONCE, strength=Strength.SHOULD
+)
 def push_is_what_a_save_is(case: Case, evidence: Evidence) -> None:
     """Pushed to a Hub, which here is one on the loopback interface that the real client asks, a repository holds the
     files that a save writes, their very bytes, and a card, and nothing else; it loads by its id, and a commit that was
