@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -402,3 +403,28 @@ def test_a_refused_name_is_shortened():
         member(Path("folder"), "../" * 1000)
 
     assert len(str(caught.value)) < 200
+
+
+def test_a_file_that_appears_and_goes_is_read_or_missed_by_one_error(tmp_path: Path):
+    """While somebody puts a file there and takes it away, each read gives the file or says that it is not there."""
+    path, stop = tmp_path / "index.json", threading.Event()
+
+    def flicker() -> None:
+        while not stop.is_set():
+            path.write_bytes(b"{}")
+            path.unlink()
+
+    thread = threading.Thread(target=flicker)
+    thread.start()
+    found = set()
+    try:
+        for _ in range(3000):
+            try:
+                found.add(read_file(path, limit=10, too_large=SourceNotFoundError))
+            except SourceNotFoundError as error:
+                found.add(type(error).__name__)
+    finally:
+        stop.set()
+        thread.join()
+
+    assert found <= {b"{}", b"", "SourceNotFoundError"}

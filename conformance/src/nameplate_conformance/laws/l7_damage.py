@@ -28,7 +28,7 @@ _UNHEARD_OF = "an_unheard_of_key"
 _HALF = 0.5  # of the examples are saved in shards
 
 
-@law("F04", "a broken config is refused by name", level=7, needs=["C02", "C12"])
+@law("F04", "a broken config is refused by name", level=7, needs=["C02", "C12", "X01"])
 def broken_config_is_refused_by_name(case: Case, evidence: Evidence) -> None:
     """A config file that is empty, cut off, no object, no UTF-8 or nested without end, or that holds a key twice, NaN,
     an endless number or a value of the wrong type, is refused with a typed error that names the file, and the key or

@@ -267,7 +267,7 @@ def _absent(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {str(folder)!r}, so no {path.name!r} in it."
-    if os.path.lexists(path):
+    with suppress(OSError):  # it is no link, or somebody who saves has put a file there since
         return f"{path.name!r} in {str(folder)!r} is a link to {str(path.readlink())!r}, which does not exist."
     there = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return sentences(f"there is no {path.name!r} in {str(folder)!r}.", f"The folder holds: {listed(there)}.")
