@@ -26,11 +26,10 @@ def conformance_tests(*architectures: "Architecture") -> Callable[[], None]:
     """
 
     def test_conformance() -> None:
-        from nameplate_conformance.architecture import registered  # noqa: PLC0415 - torch takes seconds
-        from nameplate_conformance.judging.references import names  # noqa: PLC0415
+        from nameplate_conformance.judging.references import named, names  # noqa: PLC0415 - torch takes seconds
         from nameplate_conformance.judging.runner import check  # noqa: PLC0415
 
-        report = check(*(architectures or map(registered, names())))
+        report = check(*(architectures or map(named, names())))
         bad = [f"{each.law} of {each.architecture}: {each.message}" for each in report.results if each.is_root]
         assert report.passed, "\n".join(bad)
 

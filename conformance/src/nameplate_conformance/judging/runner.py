@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from nameplate_conformance.judging.admission import in_force
 from nameplate_conformance.judging.cell import Cell, Key
 from nameplate_conformance.judging.profiles import PROFILES, TOP, Profile
 from nameplate_conformance.judging.trial import Trial
+from nameplate_conformance.judging.versions import versions
 from nameplate_conformance.law import SPEC, all_laws, laws_of
 from nameplate_conformance.result import Report, Result, Status
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from nameplate_conformance.records.store import Store
 
 HOST = "cpu"
-
-_PACKAGES = ("nameplate-config", "nameplate-model", "nameplate-auto", "nameplate-conformance", "torch", "hypothesis")
 
 
 @dataclass
@@ -250,8 +248,7 @@ def report_of(
         started: When the run began, as an ISO 8601 time.
         spec: The version of the specification that was asked for; the one in force if none was.
     """
-    versions = {name: version(name) for name in _PACKAGES}
-    return Report(spec=spec or SPEC, profile=profile, versions=versions, results=results, seed=seed, started=started)
+    return Report(spec=spec or SPEC, profile=profile, versions=versions(), results=results, seed=seed, started=started)
 
 
 def present_devices() -> list[str]:

@@ -79,7 +79,7 @@ class Trial:
             return self._failed(f"{type(error).__name__}: {error}", Status.ERROR)
         except Exception as error:  # noqa: BLE001 - whatever an architecture raises is its verdict, not our crash
             status = Status.ERROR if _is_full(error) else Status.FAIL
-            return self._failed(f"raised {type(error).__name__}: {_words(error)}", status)
+            return self._failed(f"raised {type(error).__name__}: {brief(error)}", status)
         if self.inapplicable and not self.evidence.counts:
             return self._found(Status.NOT_APPLICABLE, message=self.inapplicable)
         if not self.evidence.counts:
@@ -91,13 +91,15 @@ class Trial:
         heads = _heads(architecture) or [_NO_HEAD]
         if law.scope is Scope.ONCE:
             for head in heads:
-                self._example(head, simplest_kwargs(architecture), 0)
+                with within(self.profile.patience):  # sizes that nobody marked are found by building models
+                    simplest = simplest_kwargs(architecture)
+                self._example(head, simplest, 0)
             return
         most = self.profile.examples_for(law.cost)
         if self.profile.budget is not None:
             self.ends = time.perf_counter() + self.profile.budget
         exotic = law.level == _CONFIG_LEVEL
-        with within(self.profile.patience):  # sizes that nobody marked are found by building models
+        with within(self.profile.patience):
             covering = rows(architecture, exotic=exotic)[: min(self.profile.rows, most)]
         for row, head, seed in zip(covering, cycle(heads), cycle(range(_SEEDS)), strict=False):
             self._row(head, row, seed)
@@ -197,15 +199,7 @@ def _checked(law: Law, case: Case, evidence: Evidence) -> None:
 
 
 def _ending(error: BaseException) -> str:
-    return f"tried to end the process: {type(error).__name__} {_words(error)}".rstrip()
-
-
-def _words(error: BaseException) -> str:
-    """Return what an error of the architecture says; nothing if saying it is another one."""
-    try:
-        return brief(error)
-    except Exception:  # noqa: BLE001 - whatever its `__str__` raises
-        return "(it cannot be shown)"
+    return f"tried to end the process: {type(error).__name__} {brief(error)}".rstrip()
 
 
 def _heads(architecture: Architecture) -> list[str]:

@@ -67,7 +67,10 @@ def brief(error: BaseException) -> str:
         >>> brief(ValueError("too wide"))
         'too wide'
     """
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - whatever an error's own `__str__` raises
+        text = "(it cannot be shown)"
     short = text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
     return "".join(mark if mark.isprintable() or mark == "\n" else ascii(mark)[1:-1] for mark in short)
 
