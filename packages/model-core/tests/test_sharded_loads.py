@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nameplate_config import PreTrainedConfig
+from nameplate_config import PreTrainedConfig, Source
 from nameplate_model import CheckpointError, CorruptFileError, MismatchError, PreTrainedModel
 
 
@@ -171,7 +171,7 @@ LIMITED = """
 import resource, sys
 import torch
 from torch import nn
-from nameplate_config import PreTrainedConfig
+from nameplate_config import NameplateError, PreTrainedConfig
 from nameplate_model import PreTrainedModel
 
 class LayersConfig(PreTrainedConfig):
@@ -245,3 +245,26 @@ def test_a_shard_of_another_save_is_refused(tmp_path: Path):
         Body.from_pretrained(tmp_path / "one")
 
     assert str(ours) in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_file_that_goes_once_it_is_found_is_looked_for_again(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A save that takes the index away, once a load has found its path, lets the load look for what is there then."""
+    first = saved(Classifier, tmp_path, classes=3)
+    first.save_pretrained(tmp_path, max_shard_size=100)
+    later = saved(Classifier, tmp_path / "later", classes=3)
+    path_of, found = Source.path, []
+
+    def path_while_somebody_saves(self: Source, name: str) -> Path:
+        path = path_of(self, name)
+        found.extend([path] * name.endswith("index.json"))
+        if len(found) == number + 1:
+            later.save_pretrained(tmp_path)
+        return path
+
+    monkeypatch.setattr(Source, "path", path_while_somebody_saves)
+    loaded = Classifier.from_pretrained(tmp_path)
+
+    assert any(torch.equal(loaded.fc.weight, each.fc.weight) for each in (first, later))

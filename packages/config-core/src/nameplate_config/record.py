@@ -316,9 +316,8 @@ def read_config(source: Source, variant: str | None = None) -> ConfigText:
     committed = None if source.folder is None else _committed(source, variant, mirror)
     if committed is not None:
         return committed
-    if mirror is None:
-        source.path(CONFIG_NAME)  # raises, and says what is there instead
-    assert mirror is not None
+    if mirror is None:  # this raises, and says what is there instead, unless somebody has saved since
+        mirror = read_file(source.path(CONFIG_NAME), limit=LARGEST_CONFIG, too_large=_too_large)
     return ConfigText(mirror, source.where(CONFIG_NAME))
 
 

@@ -23,11 +23,13 @@ class Index:
         where: How messages name it.
         weight_map: The name of the file of each tensor.
         metadata: What else it says; anything.
+        data: Its bytes, as they were read.
     """
 
     where: str
     weight_map: dict[str, str]
     metadata: dict[str, Any]
+    data: bytes
 
     @property
     def shards(self) -> list[str]:
@@ -48,7 +50,7 @@ def read_index(source: Source, name: str) -> Index:
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         message = f"{where}: 'weight_map' must be an object from tensor names to file names, found {shown(weight_map)}."
         raise ShardError(message)
-    index = Index(where, weight_map, metadata if isinstance(metadata, dict) else {})
+    index = Index(where, weight_map, metadata if isinstance(metadata, dict) else {}, data)
     if len(index.shards) > MOST_SHARDS:
         message = f"{where} names {len(index.shards):,} files; at most {MOST_SHARDS:,} are opened."
         raise ShardError(message)

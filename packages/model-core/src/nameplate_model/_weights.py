@@ -211,7 +211,7 @@ def _identity(path: str) -> tuple[int, ...] | None:
 
 def _open_shards(source: Source, variant: str | None, wanted: Callable[[str], bool]) -> Weights:
     index = read_index(source, index_name(variant))
-    recorded = _recorded_files(source, index, variant)
+    recorded = _recorded_files(index, variant)
     tied = _aliases(index.metadata, index.weight_map, index.where)
     needed = {kept for alias, kept in tied.items() if wanted(alias)}
     files: dict[str, WeightFile] = {}
@@ -242,13 +242,13 @@ def _open_shard(source: Source, index: Index, shard: str) -> WeightFile:
         raise ShardError(message) from error
 
 
-def _recorded_files(source: Source, index: Index, variant: str | None) -> Mapping[str, Any] | None:
+def _recorded_files(index: Index, variant: str | None) -> Mapping[str, Any] | None:
     """Return what an index of ours says of its files, after it has been checked itself; None for one of others."""
     recorded = any(key.startswith(RECORD_KEY) for key in index.metadata)
     if not recorded and not any(is_shard(shard, variant) for shard in index.shards):
         return None
     files = index.metadata.get(FILES_KEY)
-    if not check_digest(source.path(index_name(variant)).read_bytes()) or not isinstance(files, dict):
+    if not check_digest(index.data) or not isinstance(files, dict):
         message = sentences(
             f"{index.where} is not the index that was saved: it has changed since, as its checksum tells.",
             "Restore it from its origin, or save the model again.",
