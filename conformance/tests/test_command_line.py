@@ -16,8 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nameplate_conformance.cli import main
+from nameplate_conformance.cli.selftest import line_of
 from nameplate_conformance.law import all_laws
 from nameplate_conformance.records.journal import JournalWriter, read_journal
+from nameplate_conformance.selftest import Verdict
+from nameplate_conformance.zoo import MUTANTS
 
 MODULE = """
 import os, time
@@ -279,6 +282,19 @@ def test_explain_says_what_why_and_how():
     for title in ("Why it matters", "How to fix it", "Needs", "Blocks, where it fails", "Rejects"):
         assert f"\n{title}\n" in output
     assert "S02" in output
+
+
+@pytest.mark.parametrize("spelt", ["M01", "m01", "m1", "M1"])
+def test_explain_knows_a_law_however_its_number_is_spelt(spelt: str):
+    """The id of a law may be given in small letters and without its zero."""
+    assert CliRunner().invoke(main, ["explain", spelt]).output.startswith("M01  ")
+
+
+def test_selftest_names_where_a_mistake_was_reported():
+    """The line of a mutant from the museum ends with the link to the bug."""
+    mutant = next(each for each in MUTANTS if each.museum)
+
+    assert line_of(Verdict(mutant, frozenset({mutant.breaks}), ())).endswith(mutant.museum)
 
 
 def test_explain_refuses_an_unknown_law():

@@ -350,13 +350,13 @@ def test_a_json_file_that_is_no_summary_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("report", "message", "colour"),
     [
-        (made(*conforming()), f"L7 · cpu · {SPEC}", "brightgreen"),
-        (made(*conforming(3)), f"L3 · cpu · {SPEC}", "yellowgreen"),
-        (made(result("S01")), f"no level · cpu · {SPEC}", "lightgrey"),
+        (made(*conforming()), f"L7 · cpu · release · {SPEC}", "brightgreen"),
+        (made(*conforming(3)), f"L3 · cpu · release · {SPEC}", "yellowgreen"),
+        (made(result("S01")), f"no level · cpu · release · {SPEC}", "lightgrey"),
         (failing(), "no", "red"),
     ],
 )
-def test_a_badge_says_level_devices_and_specification(report: Report, message: str, colour: str):
+def test_a_badge_says_level_devices_profile_and_specification(report: Report, message: str, colour: str):
     """What does not conform has no level, whatever it reached."""
     assert badge(report) == {"schemaVersion": 1, "label": "conforms", "message": message, "color": colour}
 
@@ -365,7 +365,7 @@ def test_a_badge_picture_needs_nothing_else():
     """It is SVG that says in words what it shows, and fetches nothing."""
     picture = ET.fromstring(badge_picture(made(*conforming())))  # noqa: S314 - we wrote it
 
-    assert picture.get("aria-label") == f"conforms: L7 · cpu · {SPEC}"
+    assert picture.get("aria-label") == f"conforms: L7 · cpu · release · {SPEC}"
     assert not [each for each in picture.iter() if any("href" in name for name in each.attrib)]
 
 

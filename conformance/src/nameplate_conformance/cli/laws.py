@@ -40,9 +40,10 @@ def explain(law_id: str) -> None:
     from nameplate_conformance.law import all_laws  # noqa: PLC0415 - torch takes seconds
 
     every = all_laws()
-    law = every.get(law_id) or every.get(law_id.upper())
+    wanted = f"{law_id[:1].upper()}{law_id[1:].zfill(2)}"  # m1 is M01
+    law = every.get(wanted)
     if law is None:
-        way_out = did_you_mean(law_id.upper(), every) or "`nameplate-conformance list` shows them."
+        way_out = did_you_mean(wanted, every) or "`nameplate-conformance list` shows them."
         raise click.UsageError(sentences(f"there is no law {law_id!r}.", way_out))
     console = Console(highlight=False)
     strong = "tentative" if law.tentative else law.strength.value

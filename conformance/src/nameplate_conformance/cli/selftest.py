@@ -23,10 +23,7 @@ def run_selftest(*, processes: int, compare: bool) -> None:
     console = Console(highlight=False)
 
     def show(verdict: "Verdict") -> None:
-        name = "the reference" if verdict.mutant is None else f"{verdict.mutant.name} (breaks {verdict.mutant.breaks})"
-        found = ", ".join(sorted(verdict.roots)) or "no law"
-        style = "" if verdict.right else "red"
-        console.print(f"{'✓' if verdict.right else '✗'} {name}: rejected by {found}", style=style, soft_wrap=True)
+        console.print(line_of(verdict), style="" if verdict.right else "red", soft_wrap=True, markup=False)
 
     verdicts = selftest(processes=processes, compare=compare, progress=show)
     wrong = [verdict for verdict in verdicts if not verdict.right]
@@ -38,6 +35,15 @@ def run_selftest(*, processes: int, compare: bool) -> None:
         console.print(_comparison(verdicts))
         print_unfair(console, verdicts)
     raise SystemExit(1 if wrong or uncovered else 0)
+
+
+def line_of(verdict: "Verdict") -> str:
+    """Return a verdict in a line, with where the mistake was reported if somebody has really made it."""
+    mutant = verdict.mutant
+    name = "the reference" if mutant is None else f"{mutant.name} (breaks {mutant.breaks})"
+    found = ", ".join(sorted(verdict.roots)) or "no law"
+    line = f"{'✓' if verdict.right else '✗'} {name}: rejected by {found}"
+    return f"{line} · {mutant.museum}" if mutant is not None and mutant.museum else line
 
 
 def print_unfair(console: Console, verdicts: "Sequence[Verdict]") -> None:

@@ -60,10 +60,10 @@ def badge_picture(report: Report) -> str:
 def _said(report: Report) -> tuple[str, str]:
     if not report.passed:
         return "no", "red"
-    where = "+".join(judged_devices(report))
+    shown = f"{'+'.join(judged_devices(report))} · {report.profile} · {report.spec}"
     if report.level < 0:
-        return f"no level · {where} · {report.spec}", "lightgrey"
-    return f"L{report.level} · {where} · {report.spec}", _COLOURS[min(report.level, len(LEVELS) - 1)]
+        return f"no level · {shown}", "lightgrey"
+    return f"L{report.level} · {shown}", _COLOURS[min(report.level, len(LEVELS) - 1)]
 
 
 def _width(text: str) -> int:
