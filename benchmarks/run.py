@@ -23,6 +23,7 @@ from benchmarks import (
     load_tensors,
     registry,
     remote_code,
+    resnet,
     save,
 )
 from benchmarks.measure import ROUNDS, Figures
@@ -47,6 +48,7 @@ _PARTS: "dict[str, Part]" = {  # imports first: later parts make this process la
     "configs": configs,
     "load_tensors": load_tensors,
     "load_resnet": load_resnet,
+    "resnet": resnet,
     "cast": cast,
     "save": save,
     "faults": faults,

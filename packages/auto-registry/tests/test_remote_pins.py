@@ -25,7 +25,7 @@ from nameplate_auto import (
     TrustRule,
     read_remote_code,
 )
-from nameplate_auto._remote.repository_code import digest_of
+from nameplate_config.code import digest_of
 
 MUTATIONS = int(os.environ.get("NAMEPLATE_MUTATIONS", "1000"))
 """How many changes of one byte are tried."""

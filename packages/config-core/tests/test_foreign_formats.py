@@ -1,4 +1,7 @@
-"""Config files of other libraries: formats that a class declares, and the values that their converters return."""
+"""Config files of other libraries: formats that a class declares, and the values that their converters return.
+
+Into files of the class, and out of them.
+"""
 
 import json
 from pathlib import Path
@@ -200,3 +203,65 @@ def test_a_nested_config_is_converted():
 def test_a_copy_of_a_converted_config_converts_nothing():
     """Copies and changes are made of the class's own values."""
     assert Block.from_dict({"rows": 3}).copy(labels={"x": 1}) == Block(width=3, labels={"x": 1})
+
+
+# ---- written
+
+
+def to_rows(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the format that counts rows, and take what is given apart."""
+    if values.pop("labels"):
+        message = "rows have no labels"
+        raise ConfigError(message, (Problem("labels", "none", "some"), Problem("width", "more", "less")))
+    return {"rows": values.pop("width")}
+
+
+WRITTEN = ForeignFormat("rows", lambda values: "rows" in values, from_rows, to_rows)
+
+
+def test_a_config_is_exported():
+    """What a file of the class holds becomes what the other library's does, and the caller's dict stays as it is."""
+    values = Block(width=3).to_dict()
+
+    assert WRITTEN.exported("Block", values) == {"rows": 3}
+    assert values == Block(width=3).to_dict()
+    assert Block.from_dict(WRITTEN.exported("Block", values)) == Block(width=3)
+
+
+@pytest.mark.parametrize(
+    ("export", "message"),
+    [
+        (
+            to_rows,
+            """Block, in the layout 'rows': 2 problems.
+  labels: expected none, found some
+  width: expected more, found less""",
+        ),
+        (no_rows, "the layout 'rows' of Block refuses it: it is from the future."),
+        (lambda values: values["absent"], "the layout 'rows' of Block failed: KeyError: 'absent'."),
+        (lambda _: 3, "the layout 'rows' of Block returned 3 instead of the values."),
+        (None, "the layout 'rows' of Block is read and not written. Save without a layout."),
+    ],
+    ids=["problems", "words", "fails", "no values", "only read"],
+)
+def test_what_cannot_be_exported_is_said(export: Any, message: str):
+    """Whatever an exporter raises or returns becomes an error of ours that names class and layout."""
+    format_ = ForeignFormat("rows", lambda values: "rows" in values, from_rows, export)
+    with pytest.raises(ConfigError) as caught:
+        format_.exported("Block", {"width": 3, "labels": {"x": 1}})
+
+    assert str(caught.value) == message
+
+
+def test_keys_that_follow_from_the_fields_are_not_kept():
+    """In a file of the class, what a format wrote for the other library is neither read nor written back."""
+
+    class Both(PreTrainedConfig):
+        model_type = "both"
+        foreign_formats = (ForeignFormat("rows", lambda _: False, dict, dict, mirrored=frozenset({"rows", "size"})),)
+        width: int = 8
+        size: int = 1
+
+    config = Both.from_dict({"model_type": "both", "width": 3, "rows": 9, "size": 2, "note": "kept"})
+
+    assert config.to_dict() == {"model_type": "both", "width": 3, "size": 2, "note": "kept"}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nameplate_config import PreTrainedConfig
+from nameplate_config import ForeignFormat, PreTrainedConfig
 from nameplate_model import PreTrainedModel
 
 SURVIVED = 17
@@ -23,10 +23,21 @@ WATCHED = ("write", "pwrite", "fsync", "replace", "unlink")
 """The functions of `os` before each call of which a victim may die."""
 
 
+FOREIGN = ForeignFormat(
+    "foreign",
+    lambda values: "height" in values,
+    lambda values: {"level": values["height"]},
+    lambda values: {"height": values["level"]},
+    {r"^layers\.": "blocks."},
+)
+"""Another library's words for a state."""
+
+
 class StateConfig(PreTrainedConfig):
     """Says which state it belongs to."""
 
     model_type = "state"
+    foreign_formats = (FOREIGN,)
     level: int = 0
 
 
@@ -34,6 +45,7 @@ class State(PreTrainedModel):
     """Several tensors that all have one value, so that any mix of two states can be seen."""
 
     config_class = StateConfig
+    foreign_key_mapping = {r"^blocks\.": "layers."}
 
     def __init__(self, config: StateConfig) -> None:
         super().__init__(config)
@@ -81,8 +93,12 @@ def fork(work: Callable[[], None]) -> int:
     return victim
 
 
-LIMITS = {"single": "50GB", "shards": "20KB"}
-"""How large the files of each kind of checkpoint may be."""
+KINDS: dict[str, dict[str, Any]] = {
+    "single": {},
+    "shards": {"max_shard_size": "20KB"},
+    "foreign": {"layout": "foreign"},
+}
+"""How each kind of checkpoint is saved."""
 
 
 def stop_everywhere(base: Path, then: str, first: str | None) -> None:
@@ -97,12 +113,12 @@ def stop_everywhere(base: Path, then: str, first: str | None) -> None:
         folder = base / str(count)
         folder.mkdir(parents=True)
         if first is not None:
-            state(1).save_pretrained(folder, max_shard_size=LIMITS[first])
+            state(1).save_pretrained(folder, **KINDS[first])
 
         def save(count: int = count, folder: Path = folder) -> None:
             model = state(2)
             die_before(count)
-            model.save_pretrained(folder, max_shard_size=LIMITS[then])
+            model.save_pretrained(folder, **KINDS[then])
 
         _, status = os.waitpid(fork(save), 0)
         if os.waitstatus_to_exitcode(status) == SURVIVED:

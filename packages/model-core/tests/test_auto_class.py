@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from nameplate_config import SourceCodeError, UnknownOptionError, UnsafePathError
+from nameplate_config import ForeignFormat, SourceCodeError, UnknownOptionError, UnsafePathError
 from nameplate_config.code import FILES_ATTRIBUTE
 from nameplate_model import PreTrainedModel, SaveError
 
@@ -209,6 +209,21 @@ def test_code_goes_with_weights_of_any_kind(options: dict[str, Any], define: Def
     assert code(target).keys() == {"configuration.py", "labels.txt", "modeling.py"}
     assert torch.equal(loaded.linear.weight, torch.full((1, 3), 0.5))
     assert loaded.config.auto_map == auto_map(target)
+
+
+def test_code_goes_with_a_layout_that_tells_of_it(define: Define, target: Path):
+    """In the words of another library code is written if its config keeps `auto_map`; else nobody would find it."""
+    module = define()
+    module.BlockModel.register_for_auto_class()
+    module.BlockConfig.foreign_formats = (
+        ForeignFormat("told", lambda _: False, dict, dict),
+        ForeignFormat("untold", lambda _: False, dict, lambda values: {"size": values["width"]}),
+    )
+    built(module).save_pretrained(target / "told", layout="told")
+    built(module).save_pretrained(target / "untold", layout="untold")
+
+    assert code(target / "told").keys() == {"configuration.py", "labels.txt", "modeling.py"}
+    assert everything(target / "untold").keys() == {"config.json", "model.safetensors"}
 
 
 def test_who_does_not_save_writes_no_code(define: Define, target: Path):

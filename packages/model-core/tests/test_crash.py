@@ -1,5 +1,6 @@
 """Whatever kills a save, and whenever, and whoever loads meanwhile: it is the checkpoint from before or the new one."""
 
+import itertools
 import os
 import random
 import runpy
@@ -43,8 +44,9 @@ def stops(base: Path, *kinds: str) -> list[Path]:
 KINDS = ("single", "shards")
 
 
-@pytest.mark.parametrize("then", KINDS)
-@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize(
+    ("first", "then"), [*itertools.product(KINDS, KINDS), ("single", "foreign"), ("foreign", "shards")]
+)
 def test_a_save_that_is_stopped_anywhere_leaves_old_or_new(
     then: str, first: str, level_in: Callable[[Path], int], tmp_path: Path
 ):

@@ -1,6 +1,7 @@
 """What a type checker sees: nothing here runs; `hatch run types` reads it."""  # noqa: INP001 - no package
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -9,10 +10,12 @@ from torch import nn
 
 from nameplate_config import NameplateError, PreTrainedConfig
 from nameplate_model import (
+    BackboneOutput,
     LoadPlan,
     LoadReport,
     Mismatch,
     MismatchError,
+    ModelOutput,
     PreTrainedModel,
     SaveError,
     load_weights,
@@ -36,6 +39,14 @@ class Line(PreTrainedModel):
     def __init__(self, config: LineConfig) -> None:
         super().__init__(config)
         self.linear = nn.Linear(config.width, 1)
+
+
+@dataclass
+class Scores(ModelOutput):
+    """An answer with an entry that may be None."""
+
+    logits: torch.Tensor
+    loss: torch.Tensor | None = None
 
 
 class LongLine(Line):
@@ -121,3 +132,18 @@ def check_errors(error: MismatchError) -> None:
     system: type[OSError] = SaveError
     assert_type(error.report, LoadReport | None)
     print(root, builtin, system)  # noqa: T201 - so that they are used
+
+
+def check_outputs(scores: Scores, backbone: BackboneOutput, logits: torch.Tensor) -> None:
+    """An answer has the attributes that its class declares, and is a dict."""
+    assert_type(scores.logits, torch.Tensor)
+    assert_type(scores.loss, torch.Tensor | None)
+    assert_type(scores.copy(), Scores)
+    assert_type(scores[:1], tuple[Any, ...])
+    assert_type(backbone.feature_maps, tuple[torch.Tensor, ...])
+    entries: dict[str, Any] = scores
+    assert_type(entries["logits"], Any)
+    Scores(logits, loss=None)
+    Scores(logit=logits)  # pyrefly: ignore[missing-argument, unexpected-keyword]
+    Scores("logits")  # pyrefly: ignore[bad-argument-type]
+    scores.loss = 3  # pyrefly: ignore[bad-assignment]

@@ -46,6 +46,14 @@ def test_channels_and_strides_are_those_of_the_maps():
     assert backbone.strides == tuple(64 // each.shape[2] for each in maps) == (2, 4, 16)
 
 
+def test_strides_follow_the_output_stride():
+    """Stages that are dilated do not shrink their map any further, and the backbone says so."""
+    backbone = ResnetBackbone(ResnetConfig(**SMALL, output_stride=8, out_indices=(1, 2, 4)))
+    maps = backbone(IMAGES).feature_maps
+
+    assert backbone.strides == tuple(64 // each.shape[2] for each in maps) == (4, 8, 8)
+
+
 def test_without_a_choice_the_last_stage_is_answered():
     """The last map is what the body answers."""
     backbone = ResnetBackbone(ResnetConfig(**SMALL)).eval()

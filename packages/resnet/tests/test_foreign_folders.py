@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm.models import resnet as timm_resnet
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from nameplate_auto import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForImageClassification
 from nameplate_config import ConfigError, PreTrainedConfig
 from nameplate_resnet import ResnetBackbone, ResnetConfig, ResnetModel, ResnetModelForImageClassification
-from nameplate_resnet.foreign import _ARGUMENTS, BEYOND, FOREIGN_FORMATS, TIMM_NETWORKS
+from nameplate_resnet.foreign import FOREIGN_FORMATS
+from nameplate_resnet.variants import TIMM_NETWORKS
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 HEAD = ("model.fc.bias", "model.fc.weight")
@@ -30,7 +30,7 @@ def filled(module: nn.Module) -> nn.Module:
     """Return a module with values that no construction gives, ready to answer."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for tensor in (*module.parameters(), *module.buffers()):
+        for tensor in module.state_dict().values():
             if tensor.is_floating_point():
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) / 4 + 0.1)
     return module.eval()
@@ -56,9 +56,9 @@ def problems(values: dict[str, Any]) -> list[str]:
 
 
 def timm_folder(folder: Path, name: str, **arguments: Any) -> nn.Module:
-    """Let timm save a network into a folder; return it."""
+    """Let timm save a small network into a folder; return it."""
     labels = arguments.pop("labels", None)
-    network = filled(timm.create_model(name, **arguments))
+    network = filled(timm.create_model(name, **{"channels": (4, 8, 8, 16), **arguments}))
     save_for_hf(network, folder, safe_serialization=True, model_config={"label_names": labels} if labels else None)
     return network
 
@@ -67,9 +67,16 @@ def timm_folder(folder: Path, name: str, **arguments: Any) -> nn.Module:
     ("name", "arguments"),
     [
         ("resnet18", {"num_classes": 5}),
-        ("resnet26d", {"num_classes": 3, "channels": (4, 8, 8, 16)}),
-        ("resnet14t", {"num_classes": 3, "channels": (4, 8, 8, 16), "stem_width": 8}),
-        ("resnext50_32x4d", {"num_classes": 3, "layers": (1, 1, 1, 1)}),
+        ("resnet26d", {"num_classes": 3}),
+        ("resnet14t", {"num_classes": 3, "stem_width": 8}),
+        ("resnext50_32x4d", {"num_classes": 3, "layers": (1, 1, 1, 1), "channels": (16, 16, 16, 32)}),
+        ("seresnet18", {"num_classes": 3, "act_layer": "prelu", "output_stride": 8}),
+        ("resnetrs50", {"num_classes": 3, "layers": (1, 1, 1, 1)}),
+        ("resnetblur50d", {"num_classes": 3, "layers": (1, 1, 1, 1)}),
+        ("resnet50_gn", {"num_classes": 3, "layers": (1, 1, 1, 1), "channels": (32, 32, 32, 32)}),
+        ("resnet18", {"num_classes": 3, "block_args": {"attn_layer": "eca"}, "global_pool": "catavgmax"}),
+        ("resnet18", {"num_classes": 3, "replace_stem_pool": True, "aa_layer": "blurpc", "drop_rate": 0.5}),
+        ("test_resnet", {"num_classes": 3}),
     ],
 )
 def test_a_folder_of_timm_opens_by_itself(name: str, arguments: dict[str, Any], tmp_path: Path):
@@ -135,57 +142,56 @@ def test_a_body_of_timm_is_a_body(tmp_path: Path):
     assert classifier(IMAGES)["logits"].shape == (2, 7)
 
 
-def arguments_of(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the arguments that timm's function of a network passes on, and build none."""
-    found: dict[str, Any] = {}
-    monkeypatch.setattr(timm_resnet, "_create_resnet", lambda *_, **arguments: found.update(arguments))
-    getattr(timm_resnet, name)()
-    return found
-
-
-def test_every_residual_network_of_timm_is_known():
-    """Each is in one of the two tables: with its fields, or with what it has and we have not."""
+def test_every_residual_network_of_timm_is_read():
+    """A file that says no more than the name and the classes of one of them has the fields of that network."""
     names = timm.list_models(module="resnet")
+    found = {name: ResnetConfig.from_dict({"architecture": name, "num_classes": 2}) for name in names}
 
-    assert sorted([*TIMM_NETWORKS, *BEYOND]) == sorted(names)
-
-
-@pytest.mark.parametrize("name", TIMM_NETWORKS)
-def test_the_table_is_that_of_timm(name: str, monkeypatch: pytest.MonkeyPatch):
-    """The fields of a network are the arguments that timm's own function gives."""
-    theirs = arguments_of(name, monkeypatch)
-    block = {timm_resnet.BasicBlock: "basic", timm_resnet.Bottleneck: "bottleneck"}[theirs.pop("block")]
-
-    assert TIMM_NETWORKS[name] == {"block_type": block, **theirs}
-
-
-@pytest.mark.parametrize("name", BEYOND)
-def test_a_network_beyond_our_fields_is_refused_with_the_reason(name: str, monkeypatch: pytest.MonkeyPatch):
-    """Timm's function gives it what none of our fields holds, and the error says what that is."""
-    theirs = arguments_of(name, monkeypatch).keys() - {"layers", "cardinality", "base_width", "stem_type", "avg_down"}
-    expected = f"architecture: expected a network that ResnetConfig expresses, found {name!r}. It has {BEYOND[name]}"
-
-    assert theirs - {"block", "stem_width"} or name == "test_resnet"
-    assert problems({"architecture": name, "num_classes": 2}) == [expected]
+    assert found == {
+        name: ResnetConfig.from_timm(name, num_classes=2, architectures=["ResnetModelForImageClassification"])
+        for name in TIMM_NETWORKS
+    }
 
 
 def test_arguments_beyond_our_fields_are_named():
-    """Each argument that we have no field for is a problem of that key, unless it means what we do anyway."""
-    arguments = {
-        "drop_path_rate": 0.1,
-        "aa_layer": "blurpc",
-        "replace_stem_pool": False,
-        "zero_init_last": False,
-        "x": 1,
-    }
-    values = {"architecture": "resnet18", "num_classes": 2, "model_args": arguments, "global_pool": "max"}
+    """What we have no field for is a problem of its key in the file, with a suggestion where one is near."""
+    arguments = {"in_chan": 1, "x": 1, "device": "cuda", "block_args": {"attn_layer": "se", "depth": 2}}
+    expected = "expected an argument of timm's ResNet that JSON can hold, found 1."
 
-    assert [each.partition(". ")[0] for each in problems(values)] == [
-        "model_args.drop_path_rate: expected 0, found 0.1",
-        "model_args.aa_layer: expected None, found 'blurpc'",
-        f"model_args.x: expected one of {', '.join(_ARGUMENTS)}, found 1",
-        "model_args.global_pool: expected 'avg', found 'max'",
+    assert problems({"architecture": "resnet18", "num_classes": 2, "model_args": arguments}) == [
+        f"model_args.in_chan: {expected} Did you mean 'in_chans'?",
+        f"model_args.x: {expected} ResnetConfig has no field for it",
+        "model_args.block_args.depth: expected only 'attn_layer' and 'rd_ratio', found 2",
     ]
+
+
+def test_values_that_no_layer_has_are_named():
+    """An argument that we have a field for is checked by that field."""
+    values = {"architecture": "resnet18", "num_classes": 2, "model_args": {"act_layer": "glu"}, "global_pool": "median"}
+    found = problems(values)
+
+    assert [each.partition(":")[0] for each in found] == ["act_layer", "global_pool"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"pretrained_cfg": [1]}, "pretrained_cfg: expected an object, found [1]"),
+        (
+            {"pretrained_cfg": {"input_size": 64}},
+            "pretrained_cfg.input_size: expected channels, height and width, found 64",
+        ),
+        (
+            {"pretrained_cfg": {"mean": "0.5"}},
+            "pretrained_cfg.mean: expected a number for each channel, found '0.5'",
+        ),
+        ({"model_args": [1], "num_classes": 2}, "model_args: expected an object, found [1]"),
+        ({"label_names": 7, "num_classes": 2}, "label_names: expected the names of the classes, found 7"),
+    ],
+)
+def test_what_is_no_file_of_timm_is_named(values: dict[str, Any], expected: str):
+    """A part of the file that cannot be what timm writes is a problem of its key."""
+    assert problems({"architecture": "resnet18", **values}) == [expected]
 
 
 # ---- Transformers

@@ -1,4 +1,4 @@
-"""timm's own checkpoints load here under our names, and what was saved here loads into timm's networks."""
+"""timm's and torchvision's checkpoints load here under our names; what was saved here loads into timm's networks."""
 
 import warnings
 from pathlib import Path
@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
+from safetensors.torch import save_file
 from timm.models import load_checkpoint, save_for_hf
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from nameplate_model import MismatchError, load_weights
 from nameplate_resnet import ResnetConfig, ResnetModel, ResnetModelForImageClassification
+from nameplate_resnet.network_resnet import build_resnet
 
 VALUES: dict[str, Any] = {
     "block_type": "basic",
@@ -139,3 +144,86 @@ def test_a_file_of_ours_fills_a_network_of_timm(ours: ResnetModelForImageClassif
 
     assert same(filled, ours.model)
     assert report.exact
+
+
+# ---- torchvision
+
+NETWORKS = {
+    "resnet18": (BasicBlock, {}),
+    "resnext50_32x4d": (Bottleneck, {"groups": 32, "width_per_group": 4}),
+    "wide_resnet50_2": (Bottleneck, {"width_per_group": 128}),
+}
+"""Networks of torchvision, and how it makes them."""
+
+
+def of_torchvision(name: str) -> TorchvisionResNet:
+    """Return a shallow network of torchvision, with values that no construction gives."""
+    block, options = NETWORKS[name]
+    made = TorchvisionResNet(block, [1, 1, 1, 1], num_classes=3, **options)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in made.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) / 9 + 0.1)
+    return made.eval()
+
+
+def config_of(name: str) -> ResnetConfig:
+    """Return the config of such a network."""
+    return ResnetConfig.from_timm(name, layers=(1, 1, 1, 1), num_classes=3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_state_dict_of_torchvision_loads(name: str):
+    """Its names become ours, and the answer is torchvision's to the last bit."""
+    theirs = of_torchvision(name)
+    model = ResnetModelForImageClassification.from_pretrained(
+        None, config=config_of(name), state_dict=theirs.state_dict()
+    )
+    pixels = torch.rand(1, 3, 64, 64)
+
+    assert same(model.model, theirs)
+    assert model.load_report.exact
+    assert torch.equal(model(pixels)["logits"], theirs(pixels))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pickle"])
+def test_a_file_of_torchvision_beside_a_config_loads(kind: str, tmp_path: Path):
+    """What was saved of its state dict, in either way, is a checkpoint as soon as a config lies beside it."""
+    theirs = of_torchvision("resnet18")
+    config_of("resnet18").save_pretrained(tmp_path)
+    if kind == "safetensors":
+        save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    else:
+        torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    options = {} if kind == "safetensors" else {"use_safetensors": False}
+    model = ResnetModelForImageClassification.from_pretrained(tmp_path, **options)
+
+    assert same(model.model, theirs)
+
+
+def test_a_file_of_the_first_torchvision_loads_if_told():
+    """Before batch norms counted their batches files had no such tensor: that it may lack is said by a pattern."""
+    theirs = of_torchvision("resnet18")
+    old = {name: each for name, each in theirs.state_dict().items() if "num_batches_tracked" not in name}
+    given = {"config": config_of("resnet18"), "state_dict": old}
+    with pytest.raises(MismatchError, match=r"num_batches_tracked"):
+        ResnetModelForImageClassification.from_pretrained(None, **given)
+    model = ResnetModelForImageClassification.from_pretrained(None, **given, allow_missing=["*.num_batches_tracked"])
+
+    assert same(model.model, theirs)
+
+
+def test_every_residual_network_of_torchvision_has_the_names_and_shapes_of_timms():
+    """What torchvision trained under a name fits the config that timm's name gives."""
+    names = [each for each in torchvision.models.list_models() if "resne" in each and "/" not in each]
+    names = [each for each in names if each.startswith(("resne", "wide"))]
+    with torch.device("meta"):
+        theirs = {name: getattr(torchvision.models, name)().state_dict() for name in names}
+        ours = {name: build_resnet(ResnetConfig.from_timm(name), num_classes=1000).state_dict() for name in names}
+
+    assert len(names) >= 9
+    for name in names:
+        assert {key: each.shape for key, each in ours[name].items()} == {
+            key: each.shape for key, each in theirs[name].items()
+        }

@@ -10,9 +10,19 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from nameplate_auto import AutoModel, AutoModelForImageClassification
-from nameplate_config import UnknownOptionError
-from nameplate_model import MismatchError, PreTrainedModel
-from nameplate_resnet import ResnetConfig, ResnetModel, ResnetModelForImageClassification
+from nameplate_config import ConfigError, UnknownOptionError
+from nameplate_model import BackboneOutput, MismatchError, PreTrainedModel
+from nameplate_resnet import (
+    ImageClassification,
+    ImageFeatures,
+    LabelsError,
+    ResnetBackbone,
+    ResnetConfig,
+    ResnetForSemanticSegmentation,
+    ResnetModel,
+    ResnetModelForImageClassification,
+    SemanticSegmentation,
+)
 
 BASIC = {"block_type": "basic", "layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8), "num_classes": 5}
 BOTTLENECK = {"layers": (1, 2, 1, 1), "channels": (4, 4, 8, 8), "num_classes": 5}
@@ -168,6 +178,48 @@ def test_the_example_inputs_leave_the_random_state_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+# ---- answers
+
+ANSWERS = {
+    ResnetModel: ImageFeatures,
+    ResnetModelForImageClassification: ImageClassification,
+    ResnetBackbone: BackboneOutput,
+    ResnetForSemanticSegmentation: SemanticSegmentation,
+}
+
+every_model = pytest.mark.parametrize("model_class", ANSWERS)
+
+
+@every_model
+def test_an_answer_is_typed_or_a_tuple(model_class: type[PreTrainedModel]) -> None:
+    """Each model has a class of answers; without `return_dict` the answer is the tuple of what that holds."""
+    model = model_class(ResnetConfig(**BASIC)).eval()
+    answer = model(images(BASIC))
+    plain = model(images(BASIC), return_dict=False)
+
+    assert (type(answer), type(plain)) == (ANSWERS[model_class], tuple)
+    assert ANSWERS[model_class](**dict(zip(answer, plain, strict=True))) == answer
+
+
+@every_model
+def test_hidden_states_are_those_of_timm(model_class: type[PreTrainedModel]) -> None:
+    """On demand an answer has the maps of the stem and of the four stages, and is otherwise the same."""
+    model = model_class(ResnetConfig(**BASIC)).eval()
+    answer = model(images(BASIC), output_hidden_states=True)
+    expected = model.model.forward_intermediates(images(BASIC), intermediates_only=True)
+
+    assert all(map(torch.equal, answer.pop("hidden_states"), expected))
+    assert len(expected) == 5
+    assert answer == model(images(BASIC))
+
+
+def test_the_last_hidden_state_is_the_map_of_the_body() -> None:
+    """The body answers the last of the hidden states by its own name."""
+    answer = ResnetModel(ResnetConfig(**BASIC))(images(BASIC), output_hidden_states=True)
+
+    assert answer.hidden_states[-1] is answer.last_hidden_state
+
+
 # ---- loss
 
 
@@ -184,6 +236,41 @@ def test_the_loss_is_the_cross_entropy() -> None:
 
     assert answer["loss"].shape == ()
     assert torch.equal(answer["loss"], nn.functional.cross_entropy(answer["logits"], labels))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "loss"),
+    [
+        ({}, torch.ones(2, 5), nn.functional.binary_cross_entropy_with_logits),
+        ({"problem_type": "regression"}, torch.ones(2, 5), nn.functional.mse_loss),
+        ({"problem_type": "single_label_classification"}, torch.full((2, 5), 0.2), nn.functional.cross_entropy),
+        ({"label_smoothing": 0.1}, torch.tensor([1, 4]), nn.CrossEntropyLoss(label_smoothing=0.1)),
+    ],
+)
+def test_the_config_and_the_labels_choose_the_loss(values: dict[str, Any], labels: Tensor, loss: Any) -> None:
+    """The problem type tells the loss, or the labels do; the config is not written to."""
+    model = classifier(BASIC | values)
+    before = model.config.to_dict()
+    answer = model(images(BASIC), labels)
+
+    assert torch.equal(answer.loss, loss(answer.logits, labels))
+    assert model.config.to_dict() == before
+
+
+def test_labels_choose_the_loss_each_time() -> None:
+    """A loss for some labels does not bind the next ones."""
+    model = classifier()
+    single, several = torch.tensor([1, 4]), torch.ones(2, 5)
+    losses = [model(images(BASIC), labels).loss for labels in (single, several, single)]
+
+    assert torch.equal(losses[0], losses[2])
+    assert not torch.equal(losses[0], losses[1])
+
+
+def test_labels_out_of_range_are_an_error() -> None:
+    """The error is ours, and says what the head tells apart."""
+    with pytest.raises(LabelsError, match="expected classes from 0 to 4, or -100, found classes from 2 to 5"):
+        classifier()(images(BASIC), torch.tensor([2, 5]))
 
 
 def test_labels_do_not_change_the_logits() -> None:
@@ -207,6 +294,86 @@ def test_a_gradient_flows_to_every_parameter(values: Mapping[str, Any]) -> None:
 
     idle = [name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()]
     assert idle == []
+
+
+# ---- another classifier
+
+
+def test_a_new_classifier_leaves_the_body() -> None:
+    """Every other tensor is the same object, the mode stays, and the new head is what timm would have made."""
+    model = classifier().train()
+    theirs = timm_resnet(BASIC, num_classes=5)
+    before = {name: each for name, each in model.state_dict(keep_vars=True).items() if ".fc." not in name}
+    for each in (model, theirs):
+        torch.manual_seed(1)
+        each.reset_classifier(3)
+    after = model.state_dict(keep_vars=True)
+
+    assert all(after[name] is each for name, each in before.items())
+    assert set(after) - set(before) == {"model.fc.bias", "model.fc.weight"}
+    assert same_tensors(theirs.fc.state_dict(), model.model.fc.state_dict())
+    assert (model.model.fc.training, model.model.fc.weight.requires_grad) == (True, True)
+
+
+def test_a_new_classifier_is_known_to_the_config(tmp_path: Path) -> None:
+    """The model gets a config of its own, with the labels given; it is saved with it."""
+    model = classifier()
+    config = model.config
+    model.reset_classifier(2, id2label={0: "cat", 1: "dog"})
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForImageClassification.from_pretrained(tmp_path)
+
+    assert (config.num_labels, model.config.num_labels, config is model.config) == (5, 2, False)
+    assert loaded.config.id2label == {0: "cat", 1: "dog"}
+    assert loaded(images(BASIC)) == model(images(BASIC))
+
+
+def test_a_new_classifier_has_new_labels() -> None:
+    """Names of the old classes are not kept, not even for the same number of classes."""
+    model = classifier(BASIC | {"id2label": dict(enumerate("abcde"))})
+    model.reset_classifier(5)
+
+    assert model.config.id2label == {number: f"LABEL_{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_new_classifier_has_the_dtype_of_the_old_one(dtype: torch.dtype) -> None:
+    """Also where that is not the dtype of the body."""
+    model = classifier()
+    model.model.fc.to(dtype)
+    model.reset_classifier(2)
+
+    assert (model.model.fc.weight.dtype, model.model.conv1.weight.dtype) == (dtype, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((0,), "num_classes: expected an int and at least 1, found 0"),
+        ((3, {0: "cat"}), "id2label: expected one label for each of the 3 classes, found labels for 0"),
+    ],
+)
+def test_a_classifier_that_cannot_be_leaves_the_model(arguments: tuple[Any, ...], text: str) -> None:
+    """The error is that of the config, and nothing has changed."""
+    model = classifier()
+    head, config = model.model.fc, model.config
+    with pytest.raises(ConfigError) as error:
+        model.reset_classifier(*arguments)
+
+    assert text in str(error.value)
+    assert model.model.fc is head
+    assert model.config is config
+
+
+def test_a_new_classifier_is_trained_with_checkpointing() -> None:
+    """What is switched on stays on, and the new head gets its gradient."""
+    model = classifier().train()
+    model.gradient_checkpointing_enable()
+    model.reset_classifier(2)
+    model(images(BASIC), torch.tensor([0, 1])).loss.backward()
+
+    assert model.is_gradient_checkpointing
+    assert model.model.fc.weight.grad.any()
 
 
 # ---- saving and loading

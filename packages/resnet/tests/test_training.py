@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from nameplate_auto import AutoModelForImageClassification
-from nameplate_resnet import ResnetConfig, ResnetModel, ResnetModelForImageClassification
+from nameplate_resnet import ImageClassification, ResnetConfig, ResnetModel, ResnetModelForImageClassification
 
 BASIC = {"block_type": "basic", "layers": (1, 2, 1, 1), "channels": (4, 4, 8, 8), "num_classes": 3}
 BOTTLENECK = {"layers": (2, 1, 1, 1), "channels": (4, 4, 8, 8), "num_classes": 3, "stem_type": "deep", "stem_width": 8}
@@ -166,7 +166,43 @@ def test_the_network_is_exported(make: Make, tmp_path: Path):
     program = torch.export.export(model, (), {"pixel_values": images}, dynamic_shapes=shapes)
     more = batch(1, size=7)["pixel_values"]
 
-    assert bits(program.module()(pixel_values=more)["logits"]) == bits(model(more)["logits"])
+    answer = program.module()(pixel_values=more)
+    assert type(answer) is ImageClassification
+    assert bits(answer.logits) == bits(model(more).logits)
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels"),
+    [
+        (None, torch.rand(4, 3)),
+        ("regression", torch.rand(4, 3)),
+        ("single_label_classification", torch.rand(4, 3).softmax(-1)),
+    ],
+)
+def test_every_loss_is_compiled_whole(problem: str | None, labels: Tensor):
+    """Whichever loss the labels ask for, and all maps too, it is one graph that answers the same bits."""
+    torch.compiler.reset()
+    model = classifier(BASIC | {"problem_type": problem}).eval()
+    inputs = {"pixel_values": batch()["pixel_values"], "labels": labels, "output_hidden_states": True}
+
+    assert torch.compile(model, backend="eager", fullgraph=True)(**inputs) == model(**inputs)
+
+
+# ---- mixed precision
+
+
+@both_blocks
+def test_a_step_in_mixed_precision(values: Mapping[str, Any]):
+    """With autocast and channels last the loss is float32, near that of the plain step, and trains every parameter."""
+    plain, mixed = classifier(values), classifier(values).to(memory_format=torch.channels_last)
+    inputs = batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = mixed(inputs["pixel_values"].contiguous(memory_format=torch.channels_last), inputs["labels"])
+    answer.loss.backward()
+
+    assert (answer.loss.dtype, answer.logits.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.allclose(answer.loss, plain(**inputs).loss, rtol=0.05)
+    assert all(each.grad is not None and each.grad.isfinite().all() for each in mixed.parameters())
 
 
 # ---- Trainer
@@ -262,6 +298,16 @@ def test_accelerate_trains_and_its_checkpoints_load(tmp_path: Path):
     for folder in ("saved", "state"):
         again = ResnetModelForImageClassification.from_pretrained(tmp_path / folder, config=model.config)
         assert weights(again) == weights(unwrapped)
+
+
+def test_accelerate_makes_answers_of_answers():
+    """What it moves or casts is an answer of the same class again."""
+    from accelerate.utils import convert_to_fp32, send_to_device  # noqa: PLC0415 - takes seconds
+
+    half = ImageClassification(logits=torch.ones(2, 3, dtype=torch.bfloat16))
+
+    assert convert_to_fp32(half) == ImageClassification(logits=torch.ones(2, 3))
+    assert send_to_device(half, "meta").logits.is_meta
 
 
 # ---- peft

@@ -1,9 +1,11 @@
 """What the side that copies code beside a checkpoint and the side that runs it there have to agree on.
 
-Which data files belong to a module, how much there may be, and where code that runs from memory keeps its files.
+Which data files belong to a module, how much there may be, what its digest is, and where code that runs from memory
+keeps its files.
 """
 
 import ast
+import hashlib
 import re
 import sys
 from collections.abc import Mapping
@@ -33,6 +35,8 @@ FILES_ATTRIBUTE: Final = "__nameplate_files__"
 The module of the file ``deep/block.py`` is called ``<root>.deep.block``.
 """
 
+_FORMAT = b"nameplate code 1\n"
+
 _IN_WORDS = bytes(each for each in range(256) if re.match(rb"\w", bytes([each])))
 _KINDS = bytes(0 if each in _IN_WORDS else 32 if bytes([each]).isspace() else 1 for each in range(256))
 """Of every byte, whether it is part of a word (0), a blank (32) or another mark (1)."""
@@ -55,6 +59,24 @@ def units(data: bytes) -> int:
     kinds = data.translate(_KINDS)  # counting in a translation takes a hundredth of what a pattern takes
     words = kinds.count(b" \0") + kinds.count(b"\1\0") + kinds.startswith(b"\0")
     return words + int(kinds.count(1) / _MARKS_PER_WORD)
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """Return the digest of code: sha256 over the length and text of every path and the length and bytes of its file.
+
+    It is what `trust_remote_code` is pinned to.
+
+    Example:
+        >>> digest_of({"a.py": b""}) == digest_of({"a.py": b" "})
+        False
+    """
+    total = hashlib.sha256(_FORMAT)
+    for path, data in sorted(files.items()):
+        name = path.encode()
+        total.update(b"%d %d\n" % (len(name), len(data)))
+        total.update(name)
+        total.update(data)
+    return f"sha256:{total.hexdigest()}"
 
 
 def data_names(tree: ast.Module) -> list[str]:

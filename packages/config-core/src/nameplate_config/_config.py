@@ -289,7 +289,7 @@ class PreTrainedConfig(ConfigInstance):
             raise ConfigError(message)
         schema = schema_for(cls)
         current = migrated(cls, values, where=where)
-        if derived := cls._derived_keys - schema.fields.keys():
+        if derived := cls._derived_keys.union(*(each.mirrored for each in cls.foreign_formats)) - schema.fields.keys():
             current = {name: value for name, value in current.items() if name not in derived}
         shadowing = sorted(schema.reserved & current.keys())
         if shadowing:

@@ -14,6 +14,7 @@ from nameplate_config._code_rules import (
     MOST_UNITS,
     MOST_UNITS_OF_ONE,
     data_names,
+    digest_of,
     is_of_checkpoint,
     units,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "auto_class_name",
     "code_beside",
     "data_names",
+    "digest_of",
     "drafted_code",
     "is_of_checkpoint",
     "registered_name",

@@ -3,6 +3,7 @@
 from nameplate_model._backbone_output import BackboneOutput as BackboneOutput
 from nameplate_model._into import load_weights as load_weights
 from nameplate_model._model import PreTrainedModel as PreTrainedModel
+from nameplate_model._model_output import ModelOutput as ModelOutput
 from nameplate_model._names import migrates_state as migrates_state
 from nameplate_model._parts import read_tensors as read_tensors
 from nameplate_model._plan import LoadPlan as LoadPlan
@@ -15,8 +16,10 @@ from nameplate_model.errors import CommittedError as CommittedError
 from nameplate_model.errors import CorruptFileError as CorruptFileError
 from nameplate_model.errors import MismatchError as MismatchError
 from nameplate_model.errors import NotCheckpointableError as NotCheckpointableError
+from nameplate_model.errors import OutputDefinitionError as OutputDefinitionError
 from nameplate_model.errors import SaveError as SaveError
 from nameplate_model.errors import ShardError as ShardError
+from nameplate_model.errors import UnknownEntryError as UnknownEntryError
 
 __all__ = [
     "LOAD_OPTIONS",
@@ -29,10 +32,13 @@ __all__ = [
     "LoadReport",
     "Mismatch",
     "MismatchError",
+    "ModelOutput",
     "NotCheckpointableError",
+    "OutputDefinitionError",
     "PreTrainedModel",
     "SaveError",
     "ShardError",
+    "UnknownEntryError",
     "load_weights",
     "migrates_state",
     "read_tensors",

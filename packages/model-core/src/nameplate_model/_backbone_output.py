@@ -1,13 +1,20 @@
-"""What a backbone answers: a dict whose entries are attributes too, so that it reads like Transformers' own."""
+"""What a backbone answers, by the names that Transformers gives it."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor
-from torch.utils import _pytree as pytree  # the only way to tell torch.export of a class; Transformers takes it too
+
+from nameplate_model._model_output import ModelOutput
 
 
-class BackboneOutput(dict[str, Any]):
+@dataclass
+class BackboneOutput(ModelOutput):
     """The feature maps of a backbone, by key or by attribute.
+
+    Attributes:
+        feature_maps: The map of each stage that the config asks for, ``(batch, channels, height, width)``.
+        hidden_states: The map of every stage, or None if nobody asked for them.
+        attentions: The attention of every layer, or None if nobody asked for it or there is none.
 
     Example:
         >>> import torch
@@ -16,31 +23,8 @@ class BackboneOutput(dict[str, Any]):
         (True, None)
     """
 
-    @property
-    def feature_maps(self) -> tuple[Tensor, ...]:
-        """The map of each stage that the config asks for, ``(batch, channels, height, width)``."""
-        maps: tuple[Tensor, ...] = self["feature_maps"]
-        return maps
+    __module__ = "nameplate_model"  # part of every exported program that answers one
 
-    @property
-    def hidden_states(self) -> tuple[Tensor, ...] | None:
-        """The map of every stage, or None if nobody asked for them."""
-        return self.get("hidden_states")
-
-    @property
-    def attentions(self) -> tuple[Tensor, ...] | None:
-        """The attention of every layer, or None if nobody asked for it or there is none."""
-        return self.get("attentions")
-
-
-def _taken_apart(output: BackboneOutput) -> tuple[list[Any], list[str]]:
-    return list(output.values()), list(output)
-
-
-def _put_together(values: Any, names: list[str]) -> BackboneOutput:
-    return BackboneOutput(zip(names, values, strict=True))
-
-
-pytree.register_pytree_node(
-    BackboneOutput, _taken_apart, _put_together, serialized_type_name="nameplate_model.BackboneOutput"
-)
+    feature_maps: tuple[Tensor, ...]
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None

@@ -18,11 +18,12 @@ from nameplate_config import PreTrainedConfig, UnknownOptionError, UnsafePathErr
 from nameplate_config.code import code_beside
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
+from nameplate_model._exported import in_layout, layout_of
 from nameplate_model._save import Checkpoint
 from nameplate_model._shards import parse_size
 from nameplate_model._weights import VERSION_KEY
 
-SAVE_OPTIONS: Final = ("is_main_process", "max_shard_size", "state_dict", "variant")
+SAVE_OPTIONS: Final = ("is_main_process", "layout", "max_shard_size", "state_dict", "variant")
 """The names of the options of `PreTrainedModel.save_pretrained`."""
 
 _IGNORED = ("safe_serialization", "save_function")  # accelerate and older code pass them
@@ -35,14 +36,18 @@ def checkpoint_of(
     max_shard_size: int | str,
     variant: str | None,
     state_dict: Mapping[str, Any] | None,
+    layout: str | None = None,
 ) -> Checkpoint:
     """Return what is saved of a model, as it is now. Neither the model nor its config is changed.
 
     Raises:
+        CheckpointError: If two tensors would get one name in the layout.
+        ConfigError: If the layout cannot express the config.
         SourceCodeError: If a class is registered for an Auto class and its code cannot be copied.
-        UnknownOptionError: If the size of a shard is none.
+        UnknownOptionError: If the size of a shard is none, or the config class has no such layout.
     """
     limit = parse_size(max_shard_size)
+    format_ = None if layout is None else layout_of(type(config), layout)
     ours = config.copy()  # never frozen
     ours.architectures = [type(model).__name__]
     ours.dtype = _floating_dtype(model)
@@ -53,7 +58,8 @@ def checkpoint_of(
     version = getattr(model, "state_dict_version", 1)
     texts = {} if version == 1 else {VERSION_KEY: str(version)}
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
-    return Checkpoint(state, ours.to_json_string(), limit, variant, parameters, texts, code.files)
+    checkpoint = Checkpoint(state, ours.to_json_string(), limit, variant, parameters, texts, code.files)
+    return checkpoint if format_ is None else in_layout(checkpoint, ours, format_)
 
 
 def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:

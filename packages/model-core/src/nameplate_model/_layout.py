@@ -20,6 +20,9 @@ VIEWS_KEY = "nameplate.views"
 """The metadata key of tensors that overlapped in memory: JSON, a list of ``{"bytes": total, "members": {name:
 {"offset": bytes, "stride": [elements]}}}``. Each of them is in the file by value as well."""
 
+NAMES_KEY = "nameplate.layout"
+"""The metadata key of weights that were saved under the names of another library: what its layout is called."""
+
 DIGESTS_KEY = "nameplate.sha256"
 """The metadata key of the tensors' digests: JSON, ``{name: first half of the sha256 of its bytes, in hex}``."""
 

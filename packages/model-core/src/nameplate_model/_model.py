@@ -175,6 +175,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         max_shard_size: int | str = "50GB",
         variant: str | None = None,
         state_dict: Mapping[str, torch.Tensor] | None = None,
+        layout: str | None = None,
         is_main_process: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -191,11 +192,14 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
                 written as several files, side by side, and `model.safetensors.index.json`.
             variant: A word that becomes part of the names of the weight files, such as ``"fp16"``.
             state_dict: What to save instead of the model's own state dict.
+            layout: The name of one of the config class's `foreign_formats`: config and tensors are written in the words
+                of that library, which then loads the folder, as this one still does. None means our own.
             is_main_process: Whether this process saves at all: of many that call this, one should.
             **kwargs: *safe_serialization* and *save_function*, as callers of Transformers pass them, change nothing.
 
         Raises:
             CheckpointError: If the state dict holds something that safetensors cannot.
+            ConfigError: If the layout cannot express the config; names every field. Nothing is written.
             SaveError: If the system cannot write. The folder is as it was before.
             CommittedError: If it fails when the new checkpoint is in place, which is whole.
             SourceCodeError: If a class is registered and its code cannot be copied. Nothing is written.
@@ -205,8 +209,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         check_options(self, kwargs)
         target = folder_of(folder)
         if is_main_process:
-            sizes = {"max_shard_size": max_shard_size, "variant": variant}
-            save_checkpoint(target, checkpoint_of(self, self.config, state_dict=state_dict, **sizes))
+            options = {"max_shard_size": max_shard_size, "variant": variant, "layout": layout}
+            save_checkpoint(target, checkpoint_of(self, self.config, state_dict=state_dict, **options))
 
     def push_to_hub(
         self,
@@ -214,6 +218,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         *,
         max_shard_size: str | int | None = None,
         variant: str | None = None,
+        layout: str | None = None,
         **options: Unpack[PublishOptions],
     ) -> str:
         """Publish weights, config, the code of registered classes, and a card, all in one commit.
@@ -224,6 +229,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             repository: The id of a repository on the Hub, created if there is none.
             max_shard_size: The most bytes of one weight file, as in `save_pretrained`.
             variant: What kind of weights these are, as in `save_pretrained`.
+            layout: In the words of which library, as in `save_pretrained`.
             **options: How to publish it, see `PublishOptions`.
 
         Returns:
@@ -231,10 +237,11 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
 
         Raises:
             CheckpointError: If the model cannot be saved.
+            ConfigError: If the layout cannot express its config.
             HubError: If the Hub refused or could not be reached.
             UnknownOptionError: If an option is none of `PublishOptions`.
         """
-        saving = {"max_shard_size": max_shard_size, "variant": variant}
+        saving = {"max_shard_size": max_shard_size, "variant": variant, "layout": layout}
         return push(self, repository, {name: each for name, each in saving.items() if each is not None}, **options)
 
     # ---- loading

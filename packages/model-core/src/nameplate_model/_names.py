@@ -4,7 +4,7 @@ Everything here maps names, and so works on headers alone; only a migration may 
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -144,19 +144,41 @@ def with_body(weights: Weights, keys: Collection[str], body: str) -> Weights:
     return weights
 
 
-def _by_mapping(weights: Weights, key_mapping: Mapping[str, str], kept: Collection[str] = ()) -> Weights:
+def namer(key_mapping: Mapping[str, str], option: str = "key_mapping") -> Callable[[str], str]:
+    """Return the function that applies regular expressions and their replacements to a name, in order.
+
+    Args:
+        key_mapping: What to apply.
+        option: What messages call it. The function raises `UnknownOptionError` as this one does.
+
+    Raises:
+        UnknownOptionError: If a pattern is none, or something is no text.
+    """
+
+    def unfit(error: Exception) -> UnknownOptionError:
+        return UnknownOptionError(
+            f"{option} must map regular expressions to texts, found {shown(key_mapping)}: {error}."
+        )
+
     try:
         patterns = [(re.compile(pattern), new) for pattern, new in key_mapping.items()]
-        return weights.with_names(lambda name: name if name in kept else _mapped(patterns, name))
-    except (re.error, TypeError, IndexError) as error:  # of a pattern, or of what replaces it
-        message = f"key_mapping must map regular expressions to texts, found {shown(key_mapping)}: {error}."
-        raise UnknownOptionError(message) from error
+    except (re.error, TypeError) as error:
+        raise unfit(error) from error
+
+    def new_name(name: str) -> str:
+        try:
+            for pattern, new in patterns:
+                name = pattern.sub(new, name)
+        except (re.error, TypeError, IndexError) as error:  # of what replaces it
+            raise unfit(error) from error
+        return name
+
+    return new_name
 
 
-def _mapped(patterns: Sequence[tuple[re.Pattern[str], str]], name: str) -> str:
-    for pattern, new in patterns:
-        name = pattern.sub(new, name)
-    return name
+def _by_mapping(weights: Weights, key_mapping: Mapping[str, str], kept: Collection[str] = ()) -> Weights:
+    new_name = namer(key_mapping)
+    return weights.with_names(lambda name: name if name in kept else new_name(name))
 
 
 def _migrated(weights: Weights, migration: Migration, version: int, memory: Memory | None) -> Weights:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from nameplate_config import UnknownOptionError
 from nameplate_config.code import drafted_code
 from nameplate_config.files import Draft, flush_folder, locked, make_folder
 from nameplate_config.record import (
@@ -46,6 +47,7 @@ class Checkpoint:
         parameters: How many parameters the model has.
         texts: More texts for the metadata.
         code: The bytes of each file of code by its path in the folder.
+        one_file_for: The layout whose readers know no shards, or empty.
     """
 
     state: Mapping[str, torch.Tensor]
@@ -55,6 +57,7 @@ class Checkpoint:
     parameters: int = 0
     texts: Mapping[str, str] | None = None
     code: Mapping[str, bytes] = field(default_factory=dict)
+    one_file_for: str = ""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -68,10 +71,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         CheckpointError: If a value is no tensor, has no data, or has a dtype that the format lacks.
         SaveError: If the system cannot write. The folder holds the old checkpoint, whole.
         CommittedError: If it cannot once the new one counts. The folder holds the new checkpoint, whole.
+        UnknownOptionError: If there would be shards in a layout that has none.
         UnsafePathError: If the path is a file, or the variant no word, or code would leave the folder through a link.
     """
     content = stored(checkpoint.state)
     parts = split(content, checkpoint.limit)
+    if checkpoint.one_file_for and len(parts) > 1:
+        message = sentences(
+            f"layout={checkpoint.one_file_for!r} is read from one file of weights, and these would be {len(parts)}.",
+            "Give a larger max_shard_size, or save without a layout.",
+        )
+        raise UnknownOptionError(message)
     weights_name(checkpoint.variant)  # refuses a bad one before anything is made
     try:
         make_folder(folder)

@@ -19,7 +19,16 @@ from nameplate_config.wording import listed, sentences, shown
 from nameplate_model._files import Held, Stored, WeightFile
 from nameplate_model._header import corrupt
 from nameplate_model._index import Index, read_index, shard_path
-from nameplate_model._layout import FILES_KEY, TIED_KEY, VIEWS_KEY, index_name, is_shard, variant_of, weights_name
+from nameplate_model._layout import (
+    FILES_KEY,
+    NAMES_KEY,
+    TIED_KEY,
+    VIEWS_KEY,
+    index_name,
+    is_shard,
+    variant_of,
+    weights_name,
+)
 from nameplate_model._pickled import open_pickled, pickled_names
 from nameplate_model._views import ViewGroup, parse_views
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
@@ -45,7 +54,7 @@ class Weights:
         views: Tensors that overlapped in memory when saved.
         version: The version of the names.
         renamed: The stored name of each tensor that has another one here.
-        ours: Whether this library saved them, so that their names are of some version of the class.
+        ours: Whether this library saved them under names of some version of the class, and not in another's layout.
     """
 
     where: str
@@ -304,7 +313,7 @@ def weights_of(
     version = metadata.get(VERSION_KEY, "1")
     if not isinstance(version, str) or not version.isdecimal() or len(version) > 6:  # noqa: PLR2004 - a million
         raise corrupt(where, f"its metadata {VERSION_KEY!r} is {shown(version)}, not a number")
-    ours = any(key.startswith(RECORD_KEY) for key in metadata)
+    ours = NAMES_KEY not in metadata and any(key.startswith(RECORD_KEY) for key in metadata)
     return Weights(where, tensors, files, tied, views, int(version), ours=ours)
 
 

@@ -2,6 +2,8 @@
 
 NameplateError
 ├─ NotCheckpointableError (ValueError)  a model in which gradient checkpointing finds nothing to do
+├─ OutputDefinitionError  (TypeError)   an output class that is no dataclass, or has a field that cannot be an entry
+├─ UnknownEntryError      (KeyError)    an entry that an output does not have
 └─ CheckpointError     (RuntimeError)   weights that cannot be read, do not fit, or cannot be written
 ├─ MismatchError                     keys or shapes that do not fit the model; `.report` has all of them
 ├─ CorruptFileError                  a weight file that is torn or no safetensors file
@@ -59,6 +61,17 @@ class NotCheckpointableError(NameplateError, ValueError):
     """Gradient checkpointing was asked for in a model that has nothing to checkpoint."""
 
 
+class OutputDefinitionError(NameplateError, TypeError):
+    """A subclass of `ModelOutput` is no dataclass, or has a field that cannot be an entry."""
+
+
+class UnknownEntryError(NameplateError, KeyError, AttributeError):
+    """An output has no such entry. A `KeyError` and an `AttributeError`: entries are read and set in both ways."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError would show the quoted repr of the text
+
+
 for _error in (
     CheckpointError,
     MismatchError,
@@ -68,5 +81,7 @@ for _error in (
     SaveError,
     CommittedError,
     NotCheckpointableError,
+    OutputDefinitionError,
+    UnknownEntryError,
 ):
     _error.__module__ = "nameplate_model"  # tracebacks show the name that users import

@@ -7,31 +7,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nameplate_resnet.configuration_resnet import BlockArgs as BlockArgs
     from nameplate_resnet.configuration_resnet import ResnetConfig as ResnetConfig
+    from nameplate_resnet.image_processing_resnet import ImageProcessorConfig as ImageProcessorConfig
+    from nameplate_resnet.losses import LabelsError as LabelsError
     from nameplate_resnet.modeling_resnet import ImageClassification as ImageClassification
     from nameplate_resnet.modeling_resnet import ImageFeatures as ImageFeatures
     from nameplate_resnet.modeling_resnet import ResnetBackbone as ResnetBackbone
+    from nameplate_resnet.modeling_resnet import ResnetForSemanticSegmentation as ResnetForSemanticSegmentation
     from nameplate_resnet.modeling_resnet import ResnetModel as ResnetModel
-    from nameplate_resnet.modeling_resnet import (
-        ResnetModelForImageClassification as ResnetModelForImageClassification,
-    )
+    from nameplate_resnet.modeling_resnet import ResnetModelForImageClassification as ResnetModelForImageClassification
+    from nameplate_resnet.modeling_resnet import SemanticSegmentation as SemanticSegmentation
 
 _HOMES = {
+    "BlockArgs": "configuration_resnet",
     "ImageClassification": "modeling_resnet",
     "ImageFeatures": "modeling_resnet",
+    "ImageProcessorConfig": "image_processing_resnet",
+    "LabelsError": "losses",
     "ResnetBackbone": "modeling_resnet",
     "ResnetConfig": "configuration_resnet",
+    "ResnetForSemanticSegmentation": "modeling_resnet",
     "ResnetModel": "modeling_resnet",
     "ResnetModelForImageClassification": "modeling_resnet",
+    "SemanticSegmentation": "modeling_resnet",
 }
 
 __all__ = [
+    "BlockArgs",
     "ImageClassification",
     "ImageFeatures",
+    "ImageProcessorConfig",
+    "LabelsError",
     "ResnetBackbone",
     "ResnetConfig",
+    "ResnetForSemanticSegmentation",
     "ResnetModel",
     "ResnetModelForImageClassification",
+    "SemanticSegmentation",
 ]
 
 

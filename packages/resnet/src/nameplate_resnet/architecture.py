@@ -8,4 +8,5 @@ ARCHITECTURE = {
     "AutoConfig": "nameplate_resnet.configuration_resnet:ResnetConfig",
     "AutoModel": "nameplate_resnet.modeling_resnet:ResnetModel",
     "AutoModelForImageClassification": "nameplate_resnet.modeling_resnet:ResnetModelForImageClassification",
+    "AutoModelForSemanticSegmentation": "nameplate_resnet.modeling_resnet:ResnetForSemanticSegmentation",
 }

@@ -4,6 +4,7 @@ Read through the entry point ``nameplate.conformance``. Nothing here imports it,
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +14,46 @@ from timm.models import save_for_hf
 from timm.models.resnet import ResNet
 from torch import Tensor
 
+from nameplate_config import ConfigError
 from nameplate_conformance import Architecture, Foreign, Tags
 
 from .architecture import ARCHITECTURE as ANNOUNCED
 from .configuration_resnet import ResnetConfig
+from .variants import TIMM_NETWORKS, nearest
 
 Promise = Mapping[str, tuple[Sequence[int], torch.dtype]]
-
-_PLAIN_STEM = 64
-_EXPANSION = {"basic": 1, "bottleneck": 4}
-_NETWORKS = {"basic": "resnet18", "bottleneck": "resnet50"}
-_ARGUMENTS = ("layers", "channels", "cardinality", "base_width", "stem_width", "stem_type", "avg_down")
-
 
 # ---- what the models promise
 
 
 def _stages(config: ResnetConfig, pixels: Tensor) -> list[tuple[int, ...]]:
-    """Return the shape of what the stem and each stage answer: each halves the sides, but that stage 1 has pooled."""
+    """Return the shape of what the stem and each stage answer: each halves the sides, but that stage 1 has pooled.
+
+    Stages that would go below the config's output stride are dilated instead.
+    """
     batch, _, height, width = pixels.shape
-    stem = 2 * config.stem_width if config.stem_type else _PLAIN_STEM
-    channels = (stem, *(each * _EXPANSION[config.block_type] for each in config.channels))
-    halvings = range(1, len(channels) + 1)
-    return [(batch, each, -(-height // 2**n), -(-width // 2**n)) for each, n in zip(channels, halvings, strict=True)]
+    channels = (config.stem_widths[-1], *(each.out for each in config.stage_widths))
+    strides = [2, *(min(2**halvings, config.output_stride) for halvings in range(2, len(channels) + 1))]
+    return [(batch, each, -(-height // by), -(-width // by)) for each, by in zip(channels, strides, strict=True)]
 
 
 def _features(config: ResnetConfig, inputs: Mapping[str, Tensor]) -> Promise:
     pixels = inputs["pixel_values"]
     last = _stages(config, pixels)[-1]
-    return {"last_hidden_state": (last, pixels.dtype), "pooler_output": (last[:2], pixels.dtype)}
+    pooled = (last[0], last[1] * (2 if config.global_pool.endswith("catavgmax") else 1))
+    return {"last_hidden_state": (last, pixels.dtype), "pooler_output": (pooled, pixels.dtype)}
 
 
 def _classification(config: ResnetConfig, inputs: Mapping[str, Tensor]) -> Promise:
     pixels = inputs["pixel_values"]
     loss: Promise = {"loss": ((), pixels.dtype)} if "labels" in inputs else {}
     return {"logits": ((len(pixels), config.num_classes), pixels.dtype), **loss}
+
+
+def _segmentation(config: ResnetConfig, inputs: Mapping[str, Tensor]) -> Promise:
+    pixels = inputs["pixel_values"]
+    loss: Promise = {"loss": ((), pixels.dtype)} if "labels" in inputs else {}
+    return {"logits": ((len(pixels), config.num_classes, *pixels.shape[2:]), pixels.dtype), **loss}
 
 
 def _feature_maps(config: ResnetConfig, inputs: Mapping[str, Tensor]) -> Promise:
@@ -57,27 +63,39 @@ def _feature_maps(config: ResnetConfig, inputs: Mapping[str, Tensor]) -> Promise
     return {f"feature_maps[{place}]": (shape, pixels.dtype) for place, shape in enumerate(maps)}
 
 
+# ---- what fits together
+
+
+def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
+    """Return drawn arguments with widths that group normalisation can divide, where it was drawn."""
+    if drawn["norm_layer"] != "groupnorm":
+        return drawn
+    stem = {"stem_type": "deep", "stem_width": 32} if drawn["stem_type"] else {}
+    return {**drawn, **stem, "channels": (32, 32, 32, 32), "base_width": 64, "block_reduce_first": 1}
+
+
 # ---- timm
 
 
-def _arguments(config: ResnetConfig) -> dict[str, Any]:
-    """Return the arguments by which timm makes the network of a config."""
-    return {"in_chans": config.input_channels, **{name: getattr(config, name) for name in _ARGUMENTS}}
+def _told(config: ResnetConfig) -> tuple[str, dict[str, Any]]:
+    """Return by which call timm makes the network of a config, or the one most like it that JSON can say."""
+    blocks = {} if isinstance(config.block_type, str) else {"block_type": TIMM_NETWORKS["test_resnet"]["block_type"]}
+    without_ratio = {"block_args": {"rd_ratio": None}}
+    for plainer in ({}, without_ratio):
+        with suppress(ConfigError):
+            return nearest(config.copy(**blocks, **plainer))
+    return nearest(config.copy(**blocks, **without_ratio, aa_layer=None))
 
 
 def _make(config: ResnetConfig) -> ResNet:
+    name, arguments = _told(config)
     pixels = dict.fromkeys(("mean", "std"), (0.5,) * config.input_channels)  # else timm warns of its own
-    made: Any = timm.create_model(
-        _NETWORKS[config.block_type],
-        pretrained_cfg_overlay=pixels,
-        num_classes=config.num_classes,
-        **_arguments(config),
-    )
+    made: Any = timm.create_model(name, pretrained_cfg_overlay=pixels, **arguments)
     return made
 
 
 def _save(network: ResNet, config: ResnetConfig, folder: Path) -> None:
-    save_for_hf(network, str(folder), model_args=_arguments(config), safe_serialization=True)
+    save_for_hf(network, str(folder), model_args=_told(config)[1], safe_serialization=True)
 
 
 TIMM = Foreign(
@@ -95,8 +113,10 @@ ARCHITECTURE = Architecture(
     outputs={
         "AutoModel": _features,
         "AutoModelForImageClassification": _classification,
+        "AutoModelForSemanticSegmentation": _segmentation,
         "AutoBackbone": _feature_maps,
     },
+    constrain=_fitted,
     tags=Tags(gradient_checkpointing=True),
     golden="nameplate_resnet:golden",
     foreign=[TIMM],

@@ -1,6 +1,5 @@
 """`RemoteCode`: the files that a checkpoint's classes need, read once into memory, and their hash."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -21,12 +20,11 @@ from nameplate_config import (
     open_source,
     read_config_values,
 )
-from nameplate_config.code import MOST_BYTES
+from nameplate_config.code import MOST_BYTES, digest_of
 from nameplate_config.files import read_file
 from nameplate_config.typing import HubOptions, StrPath
 from nameplate_config.wording import shown
 
-_FORMAT = b"nameplate code 1\n"
 _IN_ANOTHER = ("subfolder", "revision", "force_download")
 """Options of a source that say nothing of another repository."""
 
@@ -59,22 +57,6 @@ class RemoteCode:
     def size(self) -> int:
         """The size of all files in bytes."""
         return sum(map(len, self.files.values()))
-
-
-def digest_of(files: Mapping[str, bytes]) -> str:
-    """Return the digest of code: sha256 over the length and text of every path and the length and bytes of its file.
-
-    Example:
-        >>> digest_of({"a.py": b""}) == digest_of({"a.py": b" "})
-        False
-    """
-    total = hashlib.sha256(_FORMAT)
-    for path, data in sorted(files.items()):
-        name = path.encode()
-        total.update(b"%d %d\n" % (len(name), len(data)))
-        total.update(name)
-        total.update(data)
-    return f"sha256:{total.hexdigest()}"
 
 
 def read_remote_code(

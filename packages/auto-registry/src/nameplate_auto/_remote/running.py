@@ -19,11 +19,11 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nameplate_auto._remote.references import Reference
-from nameplate_auto._remote.repository_code import RemoteCode, digest_of
+from nameplate_auto._remote.repository_code import RemoteCode
 from nameplate_auto._remote.syntax import decoded
 from nameplate_auto._remote.trust import SWITCH, forbidden
 from nameplate_auto.errors import RemoteCodeError, RemoteCodeImportError, RemoteCodeRefusedError
-from nameplate_config.code import FILES_ATTRIBUTE
+from nameplate_config.code import FILES_ATTRIBUTE, digest_of
 from nameplate_config.wording import brief, listed, sentences
 
 if TYPE_CHECKING:
