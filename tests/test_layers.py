@@ -26,6 +26,15 @@ DECLARATION = "conformance.py"
 """The one module of a package that may import the suite: it says how the package is judged, and only the suite, which
 finds it by its entry point, imports it. So no package needs the suite to be installed."""
 
+CERTIFIED = "nameplate_resnet/publishing/certificate.py"
+"""The one module whose functions may ask the suite whether a certificate is right, where it is installed."""
+
+STAND_INS = frozenset({"nameplate_resnet/standin_config.py", "nameplate_resnet/standin_model.py"})
+"""What takes the place of the cores beside a checkpoint, where there is only Transformers."""
+
+BUILT_ON = {("transformers", room) for room in STAND_INS}
+"""Third parties that these modules import when they are themselves imported, which nothing does that is installed."""
+
 DOORS = {
     "torch": {"nameplate_model", "nameplate_resnet", "nameplate_conformance"},
     "safetensors": {"nameplate_model"},
@@ -40,8 +49,8 @@ DOORS = {
 HUB_ROOMS = frozenset({"nameplate_config/_publish.py", "nameplate_config/_source.py"})
 """The two modules whose functions may import huggingface_hub: one reads from the Hub, one writes to it."""
 
-ROOMS = {"huggingface_hub": HUB_ROOMS, "transformers": frozenset({"nameplate_auto/transformers.py"})}
-"""Third parties that only these modules may import, and only in functions."""
+ROOMS = {"huggingface_hub": HUB_ROOMS, "transformers": STAND_INS | {"nameplate_auto/transformers.py"}}
+"""Third parties that only these modules may import, and only in functions, but for the stand-ins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +134,20 @@ def violations(source: str, room: str) -> Iterator[str]:
     """
     package = PurePosixPath(room).parts[0]
     siblings = BELOW.keys() - {package}
-    below = BELOW[package] | ({JUDGE} if room == f"{package}/{DECLARATION}" else set())
+    below = BELOW[package] | ({JUDGE} if room in {f"{package}/{DECLARATION}", CERTIFIED} else set())
     declaration = DECLARATION.removesuffix(".py")
     tree = ast.parse(source)
     for each in imports(tree):
         where = f"{room}:{each.line}"
+        if each.package == JUDGE and room == CERTIFIED and each.on_load:
+            yield f"{where} imports {JUDGE} at module level"
         if each.package in siblings - below:
             yield f"{where} imports {each.package}, which is no layer below {package}"
         if each.package in siblings and any(_is_private(part) for part in each.module.split(".")):
             yield f"{where} imports {each.module}, which is private to {each.package}"
         if package != JUDGE and f"{each.module}.".startswith((f".{declaration}.", f"{package}.{declaration}.")):
             yield f"{where} imports {each.module}, which only the suite may"
-        if each.on_load and package not in DOORS.get(each.package, {package}):
+        if each.on_load and package not in DOORS.get(each.package, {package}) and (each.package, room) not in BUILT_ON:
             yield f"{where} imports {each.package} at module level"
         if room not in ROOMS.get(each.package, {room}):
             yield f"{where} imports {each.package}, which only {' and '.join(sorted(ROOMS[each.package]))} may"
@@ -313,8 +324,26 @@ def test_only_the_bridge_knows_transformers(form: str) -> None:
     other = list(violations(form, "nameplate_auto/_auto_model.py"))
     bridge = list(violations(form, "nameplate_auto/transformers.py"))
 
-    assert other[-1].endswith("imports transformers, which only nameplate_auto/transformers.py may")
+    rooms = (
+        "nameplate_auto/transformers.py and nameplate_resnet/standin_config.py and nameplate_resnet/standin_model.py"
+    )
+
+    assert other[-1].endswith(f"imports transformers, which only {rooms} may")
     assert bridge == (["nameplate_auto/transformers.py:1 imports transformers at module level"] * (form[0] == "i"))
+
+
+def test_stand_ins_are_built_on_transformers() -> None:
+    """They import it as their base, and nothing else may, not even a module that takes them."""
+    assert [*violations("import transformers", "nameplate_resnet/standin_model.py")] == []
+    assert len([*violations("import transformers", "nameplate_resnet/model_core.py")]) == 2
+
+
+def test_a_certificate_is_looked_at_by_the_suite_where_it_is_installed() -> None:
+    """One module asks it, in a function; imported by itself the suite would be needed by all."""
+    assert [*violations("def f():\n    from nameplate_conformance import verify_certificate", CERTIFIED)] == []
+    (found,) = violations("import nameplate_conformance", CERTIFIED)
+
+    assert found.endswith(":1 imports nameplate_conformance at module level")
 
 
 @pytest.mark.parametrize("third_party", ROOMS)

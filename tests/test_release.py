@@ -14,6 +14,19 @@ CLEAN = shutil.ignore_patterns("__pycache__", ".hypothesis", ".*_cache", "+*.md"
 """What a copy leaves behind: caches, and the change notes that happen to wait for a release now."""
 
 
+CHANGING = """
+import time
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+class Stamp(BuildHookInterface):
+    def initialize(self, version, build_data):
+        with open(f"{self.root}/stamp.txt", "w") as file:
+            file.write(str(time.time_ns()))
+        build_data["force_include"][f"{self.root}/stamp.txt"] = "nameplate_resnet/stamp.txt"
+"""
+"""A build that stamps the time into the wheel."""
+
+
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command that sees no git settings but those of the copy."""
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
@@ -132,6 +145,41 @@ def test_the_version_that_stands_there_can_be_released(checkout: Path) -> None:
     assert refusal(checkout, "resnet", version) == (
         f"no release: nameplate-resnet-v{version} has been released already.\n"
     )
+
+
+def test_a_step_is_taken_from_the_version_that_stands_there(checkout: Path) -> None:
+    """`hatch run release resnet minor` raises the second number, and what is built has it."""
+    (version,) = [member.version for member in members() if member.short_name == "resnet"]
+    major, minor, *_ = version.split(".")
+    release(checkout, "resnet", "minor")
+    raised = f"{major}.{int(minor) + 1}.0"
+
+    assert git(checkout, "tag", "--points-at", "HEAD").split() == [f"nameplate-resnet-v{raised}"]
+    assert (checkout / "dist" / f"nameplate_resnet-{raised}-py3-none-any.whl").is_file()
+
+
+def test_anyone_can_build_what_was_released(released: tuple[Path, str], tmp_path: Path) -> None:
+    """The tag, checked out elsewhere and later, builds to the same bytes."""
+    checkout, _ = released
+    git(tmp_path, "clone", "--quiet", "--branch", "nameplate-resnet-v9.0.0", str(checkout), "elsewhere")
+    package = tmp_path / "elsewhere" / "packages" / "resnet"
+    done = run(package, sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel", "-d", str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    for path in (checkout / "dist").iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_package_that_builds_differently_each_time_is_refused(checkout: Path) -> None:
+    """What nobody could build again is not released; the digests of both tries are shown."""
+    package = checkout / "packages/resnet"
+    (package / "hatch_build.py").write_text(CHANGING)
+    with (package / "pyproject.toml").open("a") as file:
+        file.write("\n[tool.hatch.build.targets.wheel.hooks.custom]\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "Stamp the time")
+
+    assert "nameplate-resnet does not build to the same bytes twice: " in refusal(checkout, "resnet", "9.0.0")
 
 
 def test_a_dry_run_changes_nothing(checkout: Path) -> None:

@@ -4,16 +4,20 @@ In the editable environment every sibling and every third party is at hand, so a
 unnoticed there. Here each package gets an environment of its own.
 """
 
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
-from workspace import Member, members
+from workspace import ROOT, Member, members
 
 MEMBERS = {member.short_name: member for member in members()}
 
@@ -154,6 +158,107 @@ def test_a_new_package_conforms_with_the_wheels_alone(install: Install, tmp_path
     assert "laws hold" in run([*command, "--html", "report.html"], package)
     assert (package / "report.html").read_text().startswith("<!doctype html>")
     assert absent(folder, "hypothesis", "nameplate_resnet", "timm") == ["nameplate_resnet", "timm"]
+
+
+# ---- a model that was published by itself
+
+PUBLISH = """
+import sys
+import torch
+from nameplate_resnet import ImageProcessorConfig, ResnetConfig, ResnetModelForImageClassification
+from nameplate_resnet.cli import main
+from safetensors.torch import save_file
+
+torch.manual_seed(0)
+config = ResnetConfig.from_timm(
+    "seresnextaa101d_32x8d", layers=(1, 1, 1, 1), cardinality=2, channels=(8, 8, 16, 16), num_labels=3
+)
+model = ResnetModelForImageClassification(config).eval()
+with torch.no_grad():
+    for each in model.state_dict().values():
+        if each.is_floating_point():
+            each.uniform_(0.1, 0.3)
+    pixels = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
+    save_file({"pixels": pixels, "logits": model(pixels).logits}, "expected.safetensors")
+model.save_pretrained("checkpoint")
+ImageProcessorConfig(size=(64, 64)).save_pretrained("checkpoint")
+main(["publish", "checkpoint", "user/published"])
+"""
+
+COMPARE = """
+import torch
+from safetensors.torch import load_file
+
+expected = load_file("expected.safetensors")
+assert expected["logits"].isfinite().all() and expected["logits"].std() > 0
+with torch.no_grad():
+    answer = model(expected["pixels"])
+logits = answer if torch.is_tensor(answer) else answer["logits"]
+assert torch.equal(logits, expected["logits"]), (logits, expected["logits"])
+"""
+
+OURS = ("nameplate_config", "nameplate_model", "nameplate_auto", "nameplate_resnet", "nameplate_conformance")
+
+WAYS = {
+    "nameplate_resnet": ("config", "model", "resnet"),
+    "nameplate_auto": ("auto", "config", "model"),
+    "transformers": (),
+    "timm": (),
+}
+"""What each way on the card imports first, and which of our packages it has at hand."""
+
+
+@pytest.fixture
+def hub() -> Iterator[Any]:
+    """A Hub on loopback, that of the tests of configs."""
+    path = ROOT / "packages/config-core/tests/loopback_hub.py"
+    spec = importlib.util.spec_from_file_location("loopback_hub", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["loopback_hub"] = module
+    spec.loader.exec_module(module)
+    with module.LoopbackHub().serving() as serving:
+        yield serving
+
+
+def put(uv: str, python: Path, wheels: Sequence[Path], folder: Path) -> Path:
+    """Install wheels, and what only they need, into a folder that an environment may look into."""
+    run([uv, "pip", "install", "--python", python, "--target", folder, "--no-deps", *wheels, "annotated-types"])
+    return folder
+
+
+def snippets(card: str) -> Mapping[str, str]:
+    """Return each way that a card shows, by what it imports first."""
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    return {block.split()[1]: block for block in blocks}
+
+
+def test_a_published_model_loads_by_every_way_on_its_card(hub: Any, wheels: dict[str, Path], tmp_path: Path) -> None:
+    """One commit serves this package, the cores, Transformers alone and timm alone: each way gives the same bits."""
+    uv = shutil.which("uv", path=Path(sys.executable).parent) or "uv"
+    environment = tmp_path / "environment"
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    strangers = [f"{name}=={version(name).partition('+')[0]}" for name in ("timm", "torch", "transformers")]
+    home = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**home, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_loopback"}.items():
+            patch.setenv(name, value)
+        run([sys.executable, "-c", PUBLISH], tmp_path)
+        repository = hub.repositories["user/published"]
+        card = repository.commits[repository.references["main"]]["README.md"].decode()
+        ways = snippets(card)
+        assert ways.keys() == WAYS.keys()
+
+        run([uv, "venv", "--python", sys.executable, environment])
+        run([uv, "pip", "install", "--python", python, *strangers])
+        for way, names in WAYS.items():
+            ours = [str(put(uv, python, [wheels[name] for name in names], tmp_path / way))] if names else []
+            absent = [name for name in OURS if name.removeprefix("nameplate_") not in names]
+            begin = f"import importlib.util, sys\nsys.path[:0] = {ours}\n"
+            begin += f"assert not [*filter(importlib.util.find_spec, {absent})]\n"
+            run([python, "-I", "-c", f"{begin}{ways[way]}{COMPARE}"], tmp_path)
+    shutil.rmtree(environment, ignore_errors=True)  # as above
 
 
 def shortcomings(names: Sequence[str], import_name: str) -> Iterator[str]:

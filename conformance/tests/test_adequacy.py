@@ -77,10 +77,12 @@ def test_a_field_may_have_one_value_only(annotation: Any, expected: bool):
 
 
 class Plain(PreTrainedConfig):
-    """Two fields."""
+    """Two fields, one that is left alone at its default, and one that is held at another value."""
 
     width: int = 8
     bias: bool = True
+    smoothing: Annotated[float, Ge(0), Tiny(0.0)] = 0.0
+    scale: Annotated[float, Ge(0), Tiny(1.0)] = 0.0
 
 
 @pytest.mark.parametrize(
@@ -91,10 +93,12 @@ class Plain(PreTrainedConfig):
         ("width", [], ["width has no value that anybody knows of"]),
         ("bias", [True], ["bias is never False"]),
         ("bias", [1, 0], ["bias is never False", "bias is never True"]),
+        ("smoothing", [0.0, 0.0], []),
+        ("scale", [1.0, 1.0], ["scale is always 1.0"]),
     ],
 )
 def test_what_no_example_has_is_named(name: str, seen: list[Any], expected: list[str]):
-    """A missing choice is named; a field without choices must not always be the same."""
+    """A missing choice is named; a field without choices must not always be the same, unless left at its default."""
     declared = next(each for each in fields(Plain) if each.name == name)
 
     assert list(unreached(declared, seen)) == expected

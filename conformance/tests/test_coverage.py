@@ -66,6 +66,15 @@ def test_every_value_is_in_a_row(name: str):
     assert {row[name] for row in rows(BLOCK)} == set(VALUES[name])
 
 
+def test_every_one_of_many_choices_is_in_a_row():
+    """A field may have as many choices as timm has activations: none is left to chance."""
+
+    class Chosen(PreTrainedConfig):
+        act: Literal["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r"] = "a"
+
+    assert sorted(row["act"] for row in rows(Architecture(config=Chosen))) == sorted("abcdefghijklmnopqr")
+
+
 def test_every_pair_of_few_values_is_in_a_row():
     """Two values of two fields meet, if each field has three values at most."""
     few = {name: values for name, values in VALUES.items() if len(values) <= 3}

@@ -54,6 +54,7 @@ def train(recipe: Recipe, machine: Machine, folder: Path) -> tuple[ResnetModelFo
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     with repeatable(machine.device):
         trainer.train(resume_from_checkpoint=last)
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else its forward would stay in lower precision
     return model, _history(trainer.state.log_history)
 
 

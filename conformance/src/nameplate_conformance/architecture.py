@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from hypothesis.strategies import SearchStrategy
@@ -29,8 +29,11 @@ Outputs = Callable[[Any, Mapping[str, Tensor]], Mapping[str, tuple[Sequence[int]
 Constrain = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Makes drawn arguments of a config fit together."""
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Computes the documented loss from logits and labels."""
+Labels = Callable[[Any, Tensor], Tensor]
+"""Makes labels, always the same, for a config and logits."""
+
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
+"""Computes the documented loss for a config, logits and labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,9 @@ class Tags:
     unused_parameters: tuple[str, ...] = ()
 
 
+_Said = TypeVar("_Said")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A config class, its models, and what a test needs to know about them.
@@ -98,7 +104,8 @@ class Architecture:
         outputs: What is promised about the outputs, for all models or by the Auto class's name. A name is the key of a
             dict or the field of a dataclass, then the way to the tensor, such as ``"features[0]"``; a tensor that is
             the whole answer is ``"output"``.
-        loss: The documented loss of logits and labels; their cross entropy if not given.
+        labels: Makes labels for logits, for all models or by the Auto class's name; classes if not given.
+        loss: The documented loss of logits and labels, likewise; their cross entropy if not given.
         tags: What it can and cannot do.
         fields: How to draw fields whose annotations do not say enough, by name.
         constrain: Makes drawn arguments fit together where fields depend on each other: it is given a value for every
@@ -125,7 +132,8 @@ class Architecture:
     models: Mapping[str, type[PreTrainedModel] | str] = field(default_factory=dict)
     inputs: Inputs | None = None
     outputs: Outputs | Mapping[str, Outputs] | None = None
-    loss: Loss | None = None
+    labels: Labels | Mapping[str, Labels] | None = None
+    loss: Loss | Mapping[str, Loss] | None = None
     tags: Tags = Tags()
     fields: Mapping[str, SearchStrategy[Any]] = field(default_factory=dict)
     constrain: Constrain | None = None
@@ -156,7 +164,15 @@ class Architecture:
 
     def promise(self, auto_class: str) -> Outputs | None:
         """Return what is promised about the outputs of the model for an Auto class, or None."""
-        return self.outputs.get(auto_class) if isinstance(self.outputs, Mapping) else self.outputs
+        return _of(self.outputs, auto_class)
+
+    def labels_of(self, auto_class: str) -> Labels | None:
+        """Return what makes labels for the model for an Auto class, or None."""
+        return _of(self.labels, auto_class)
+
+    def loss_of(self, auto_class: str) -> Loss | None:
+        """Return the documented loss of the model for an Auto class, or None."""
+        return _of(self.loss, auto_class)
 
     def make_inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
         """Return fresh inputs for a model.
@@ -211,6 +227,11 @@ def auto_classes() -> dict[str, type[AutoClass]]:
         found[each.__name__] = each
         waiting += each.__subclasses__()
     return found
+
+
+def _of(said: _Said | Mapping[str, _Said] | None, auto_class: str) -> _Said | None:
+    """Return what is said of all models or, by the Auto class's name, of one."""
+    return said.get(auto_class) if isinstance(said, Mapping) else said
 
 
 def _loaded(value: type | str) -> type:

@@ -156,13 +156,14 @@ def test_every_residual_network_of_timm_is_read():
 def test_arguments_beyond_our_fields_are_named():
     """What we have no field for is a problem of its key in the file, with a suggestion where one is near."""
     arguments = {"in_chan": 1, "x": 1, "device": "cuda", "block_args": {"attn_layer": "se", "depth": 2}}
-    expected = "expected an argument of timm's ResNet that JSON can hold, found 1."
+    found = problems({"architecture": "resnet18", "num_classes": 2, "model_args": arguments})
 
-    assert problems({"architecture": "resnet18", "num_classes": 2, "model_args": arguments}) == [
-        f"model_args.in_chan: {expected} Did you mean 'in_chans'?",
-        f"model_args.x: {expected} ResnetConfig has no field for it",
-        "model_args.block_args.depth: expected only 'attn_layer' and 'rd_ratio', found 2",
+    assert [each.partition(":")[0] for each in found] == [
+        "model_args.in_chan",
+        "model_args.x",
+        "model_args.block_args.depth",
     ]
+    assert found[0].endswith("found 1. Did you mean 'in_chans'?")
 
 
 def test_values_that_no_layer_has_are_named():

@@ -14,14 +14,17 @@ import timm
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from timm.models import save_for_hf
 from torch import Tensor, nn
+from transformers import AutoImageProcessor
 
 from nameplate_auto import AutoConfig, AutoModelForImageClassification
 from nameplate_config import ConfigError, UnknownOptionError, fields
 from nameplate_conformance.drawing.strategies import config_kwargs
 from nameplate_model import PreTrainedModel
 from nameplate_resnet import (
+    ImageProcessorConfig,
     ResnetBackbone,
     ResnetConfig,
     ResnetForSemanticSegmentation,
@@ -38,7 +41,7 @@ SMALL: dict[str, Any] = {
     "num_classes": 3,
     "id2label": {0: "cat", 1: "dog", 2: "eel"},
 }
-OF_TIMM = {"architecture", "model_args", "num_features", "label_names"}
+OF_TIMM = {"architecture", "model_args", "num_features", "label_names", "image_processor_type"}
 
 
 def filled(model: PreTrainedModel) -> Any:
@@ -78,6 +81,19 @@ def config_in(folder: Path) -> dict[str, Any]:
 
 
 # ---- timm
+
+
+def test_transformers_takes_the_file_for_an_image_processor_of_timm(tmp_path: Path):
+    """A folder in the layout of timm gives Transformers the transform that it says, with no other file."""
+    processor = ImageProcessorConfig(size=(64, 64), crop_pct=0.9, mean=(0.1, 0.2, 0.3))
+    model = classifier()
+    model.config.pretrained_cfg = processor.pretrained_cfg()
+    model.save_pretrained(tmp_path, layout="timm")
+    picture = Image.new("RGB", (90, 120), (10, 200, 90))
+    theirs = AutoImageProcessor.from_pretrained(tmp_path)(picture, return_tensors="pt")["pixel_values"][0]
+
+    assert torch.equal(theirs, processor.transform()(picture))
+    assert ImageProcessorConfig.from_pretrained(tmp_path) == processor
 
 
 def test_timm_loads_a_classifier(tmp_path: Path):

@@ -155,6 +155,16 @@ def test_pixels_are_smoothed():
     assert torch.equal(segmentation_loss(MAP, PIXELS, label_smoothing=0.1), expected)
 
 
+def test_a_single_class_of_pixels_is_there_or_not():
+    """The labels 0 and 1 mean the binary cross entropy of the pixels that count."""
+    labels = (PIXELS > 0).long()
+    labels[0, 0] = 255
+    counted = labels != 255
+    expected = functional.binary_cross_entropy_with_logits(MAP[:, 0][counted], labels[counted].float())
+
+    assert torch.allclose(segmentation_loss(MAP[:, :1], labels), expected)
+
+
 @pytest.mark.parametrize(
     ("logits", "labels", "text"),
     [
@@ -162,8 +172,8 @@ def test_pixels_are_smoothed():
         (MAP, PIXELS.float(), "expected integers of shape (2, 4, 5), found torch.float32 of shape (2, 4, 5)."),
         (MAP, PIXELS + 1, "expected classes from 0 to 2, or 255, found classes from 1 to 3."),
         (MAP, None, "expected a tensor, found NoneType."),
-        (MAP[:, :1], PIXELS, "A segmentation is learnt from 2 to 255 classes, found num_labels=1."),
-        (MAP[:, :1].expand(2, 256, 4, 5), PIXELS, "learnt from 2 to 255 classes, found num_labels=256."),
+        (MAP[:, :1], PIXELS, "labels: expected classes from 0 to 1, or 255, found classes from 0 to 2."),
+        (MAP[:, :1].expand(2, 256, 4, 5), PIXELS, "learnt from at most 255 classes, found num_labels=256."),
     ],
 )
 def test_pixels_that_do_not_fit_are_errors(logits: Tensor, labels: Any, text: str):

@@ -23,6 +23,7 @@ from nameplate_conformance.records.circumstances import Subject, circumstances_o
 from nameplate_conformance.samples.reports import conforming
 from nameplate_resnet import (
     ImageProcessorConfig,
+    PublishingError,
     ResnetBackbone,
     ResnetConfig,
     ResnetForSemanticSegmentation,
@@ -30,10 +31,9 @@ from nameplate_resnet import (
     ResnetModelForImageClassification,
     __version__,
 )
-from nameplate_resnet.certificate import read_certificate
-from nameplate_resnet.errors import PublishingError
-from nameplate_resnet.metrics import Metrics, read_metrics
-from nameplate_resnet.publishing import Claims, compose, open_model
+from nameplate_resnet.publishing.certificate import read_certificate
+from nameplate_resnet.publishing.metrics import Metrics, read_metrics
+from nameplate_resnet.publishing.repository import Claims, compose, open_model
 
 SMALL: dict[str, Any] = {"block_type": "basic", "layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8)}
 LABELS = {0: "cat", 1: "dog", 2: "eel"}
@@ -179,6 +179,21 @@ def test_a_segmentation_is_published_without_timm(tmp_path: Path):
     assert "timm" not in card.data.tags
 
 
+def test_a_network_that_timm_cannot_be_told_of_keeps_our_layout(tmp_path: Path):
+    """It is published for the other three, and its card does not send anybody to timm."""
+    model = classifier(block_args={"attn_layer": "cbam", "rd_ratio": 0.5})
+
+    assert compose(model, PROCESSOR, tmp_path, repository="user/pets") is None
+    assert torch.equal(logits(ResnetModelForImageClassification.from_pretrained(tmp_path)), logits(model))
+    assert "import timm" not in (tmp_path / "README.md").read_text()
+
+
+def test_what_others_could_not_load_is_refused(tmp_path: Path):
+    """A backbone in memory has no head to be found by; its body has."""
+    with pytest.raises(PublishingError, match=r"^ResnetBackbone is not published by itself: expected ResnetModel, "):
+        compose(ResnetBackbone(ResnetConfig(**SMALL)), PROCESSOR, tmp_path, repository="user/pets")
+
+
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path):
     """Nothing is written over."""
     (tmp_path / "notes.txt").write_text("mine")
@@ -237,6 +252,7 @@ def test_a_file_that_measures_nothing_is_refused(text: str, said: str, tmp_path:
 
 
 # ---- the certificate
+
 
 def recorded(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

@@ -22,7 +22,7 @@ from nameplate_resnet import (
     ResnetModel,
     ResnetModelForImageClassification,
 )
-from nameplate_resnet.publishing import compose
+from nameplate_resnet.publishing.repository import compose
 
 SMALL: dict[str, Any] = {"block_type": "basic", "layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8), "num_labels": 3}
 

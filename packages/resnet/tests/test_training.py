@@ -2,13 +2,12 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from timm.layers import set_reentrant_ckpt, use_reentrant_ckpt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -67,39 +66,22 @@ class Images(Dataset[dict[str, Tensor]]):
 # ---- gradient checkpointing
 
 
-@pytest.fixture
-def reentrant(request: pytest.FixtureRequest) -> Iterator[bool]:
-    """Let timm checkpoint in one of its two ways."""
-    before = use_reentrant_ckpt()
-    set_reentrant_ckpt(request.param)
-    yield request.param
-    set_reentrant_ckpt(before)
+VIEWS = BOTTLENECK | {"norm_layer": "layernorm2d", "replace_stem_pool": True}
 
 
-@both_blocks
-@pytest.mark.parametrize("reentrant", [False, True], ids=["not reentrant", "reentrant"], indirect=True)
-def test_the_checkpointing_of_timm_is_the_plain_step(reentrant: bool, values: Mapping[str, Any]):
-    """It is done by timm, and yet no batch counts twice: gradients and statistics are those of the plain step."""
+@pytest.mark.parametrize("values", [BASIC, BOTTLENECK, VIEWS], ids=["basic", "bottleneck", "norms that answer views"])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_reentrant": False}, {"use_reentrant": True}], ids=["plain", "not reentrant", "reentrant"]
+)
+def test_checkpointing_is_the_plain_step(options: dict[str, Any], values: Mapping[str, Any]):
+    """Blocks run twice and yet no batch counts twice: gradients and statistics are those of the plain step."""
     plain, checked = classifier(values), classifier(values)
-    checked.gradient_checkpointing_enable()
+    checked.gradient_checkpointing_enable(options)
 
-    assert checked.model.grad_checkpointing
-    assert use_reentrant_ckpt() == reentrant
     assert [step(checked, number) for number in range(2)] == [step(plain, number) for number in range(2)]
 
 
-@both_blocks
-@pytest.mark.parametrize("use_reentrant", [False, True], ids=["not reentrant", "reentrant"])
-def test_checkpointing_as_asked_is_the_plain_step(use_reentrant: bool, values: Mapping[str, Any]):
-    """What timm cannot be told is done to its blocks from outside, with the same bits."""
-    plain, checked = classifier(values), classifier(values)
-    checked.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
-
-    assert not checked.model.grad_checkpointing
-    assert [step(checked, number) for number in range(2)] == [step(plain, number) for number in range(2)]
-
-
-@pytest.mark.parametrize("options", [{}, {"use_reentrant": False}], ids=["timm", "from outside"])
+@pytest.mark.parametrize("options", [{}, {"use_reentrant": True}], ids=["plain", "reentrant"])
 def test_blocks_really_run_twice(options: dict[str, Any]):
     """Each block runs again in backward, and no longer when it is switched off."""
     model, runs = classifier(), []

@@ -47,7 +47,8 @@ def unreached(field: Field, seen: Sequence[Any], *, given: bool = False) -> Iter
     """
     missing = [each.text for each in promises(field.annotation, given=given) if not any(map(each.kept, seen))]
     yield from (f"{field.name} {text}" for text in missing)
-    if not missing and len({repr(value) for value in seen}) == 1 and not has_one_value(field.annotation):
+    alike = len({repr(value) for value in seen}) == 1
+    if not missing and alike and not (has_one_value(field.annotation) or _is_left_alone(field)):
         yield f"{field.name} is always {seen[0]!r}"
     if not missing and not seen:
         yield f"{field.name} has no value that anybody knows of"
@@ -87,6 +88,11 @@ def has_one_value(annotation: Any) -> bool:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return len(annotation) == 1
     return annotation is type(None) or (origin is tuple and arguments in {(), ((),)})
+
+
+def _is_left_alone(field: Field) -> bool:
+    """Whether the one Tiny value of a field is its default: then no law can judge another, and it says so."""
+    return any(isinstance(mark, Tiny) and repr(mark.values) == repr((field.default,)) for mark in field.marks)
 
 
 def values_by_field(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -20,7 +20,7 @@ from nameplate_conformance.drawing.representatives import representatives
 MOST_ROWS = 40
 """How many rows there are at most; the most important come first."""
 
-_MOST_VALUES = 12
+_MOST_VALUES = 20
 _PAIRED = 3
 
 _Choice = tuple[str, int]

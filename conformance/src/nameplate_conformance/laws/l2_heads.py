@@ -16,6 +16,7 @@ from nameplate_model import PreTrainedModel
 
 _LABELS, _LOGITS, _LOSS = "labels", "logits", "loss"
 _COUNTS = ("num_labels", "num_classes")
+_DIMENSIONS_OF_IMAGES = 4
 _CHOICES = {"out_features", "out_indices"}
 
 
@@ -32,26 +33,33 @@ def labels_give_the_documented_loss(case: Case, evidence: Evidence) -> None:
     logits = named(without).get(_LOGITS)
     if logits is None:
         inapplicable("the model answers no logits without labels")
-    labels = _some_labels(logits)
+    architecture, config = case.architecture, model.config
+    labels = (architecture.labels_of(case.head) or _some_labels)(config, logits)
     answer = model(**inputs, labels=labels)
     loss = named(answer).get(_LOSS)
     if loss is None:
         broken("given labels, it answers no loss")
     rest = {name: tensor for name, tensor in named(answer).items() if name != _LOSS}
     evidence.count("outputs", require_close(without, rest, "given labels"))
-    documented = (case.architecture.loss or _cross_entropy)(logits, labels)
+    documented = (architecture.loss_of(case.head) or _cross_entropy)(config, logits, labels)
     evidence.count("losses", require_close(documented, loss, "compared with the documented loss of its logits"))
     trains = any(parameter.requires_grad for parameter in model.parameters())
     require(loss.requires_grad or not trains, "no gradient flows from the loss")
 
 
-def _some_labels(logits: Tensor) -> Tensor:
+def _some_labels(_: Any, logits: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(logits.shape[-1], logits.shape[:-1], generator=generator).to(logits.device)
+    last = _classes_last(logits)
+    return torch.randint(last.shape[-1], last.shape[:-1], generator=generator).to(logits.device)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+def _cross_entropy(_: Any, logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(_classes_last(logits).flatten(0, -2), labels.flatten())
+
+
+def _classes_last(logits: Tensor) -> Tensor:
+    """Return logits with the classes behind everything else; those of the pixels of images have them second."""
+    return logits.movedim(1, -1) if logits.dim() == _DIMENSIONS_OF_IMAGES else logits
 
 
 @law("M16", "stages are what they are called", level=2, needs=["M10"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nameplate_resnet.modeling_resnet import ResnetModel as ResnetModel
     from nameplate_resnet.modeling_resnet import ResnetModelForImageClassification as ResnetModelForImageClassification
     from nameplate_resnet.modeling_resnet import SemanticSegmentation as SemanticSegmentation
+    from nameplate_resnet.publishing.errors import PublishingError as PublishingError
 
 _HOMES = {
     "BlockArgs": "configuration_resnet",
@@ -25,6 +26,7 @@ _HOMES = {
     "ImageFeatures": "modeling_resnet",
     "ImageProcessorConfig": "image_processing_resnet",
     "LabelsError": "losses",
+    "PublishingError": "publishing.errors",
     "ResnetBackbone": "modeling_resnet",
     "ResnetConfig": "configuration_resnet",
     "ResnetForSemanticSegmentation": "modeling_resnet",
@@ -39,6 +41,7 @@ __all__ = [
     "ImageFeatures",
     "ImageProcessorConfig",
     "LabelsError",
+    "PublishingError",
     "ResnetBackbone",
     "ResnetConfig",
     "ResnetForSemanticSegmentation",

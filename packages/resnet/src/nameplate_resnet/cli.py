@@ -14,14 +14,13 @@ import click
 
 from nameplate_config import NameplateError, Source, open_source
 from nameplate_config.wording import did_you_mean
-
-from .configuration_resnet import ResnetConfig
-from .metrics import METRICS_NAME, read_metrics
-from .variants import TIMM_NETWORKS
+from nameplate_resnet.configuration_resnet import ResnetConfig
+from nameplate_resnet.publishing.metrics import METRICS_NAME, read_metrics
+from nameplate_resnet.variants import TIMM_NETWORKS
 
 if TYPE_CHECKING:
-    from .metrics import Metrics
-    from .modeling_resnet import ResnetPreTrainedModel
+    from nameplate_resnet.modeling_resnet import ResnetPreTrainedModel
+    from nameplate_resnet.publishing.metrics import Metrics
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -81,9 +80,9 @@ def publish(source: str, repository: str, **options: Any) -> None:
     Who loads it needs this package, or only the cores, or Transformers, or timm: the card shows how. The card has what
     was measured: by --evaluate, or by the metrics.json beside the checkpoint.
     """
-    from .certificate import read_certificate  # noqa: PLC0415 - as the docstring says
-    from .image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415
-    from .publishing import Claims, open_model, send  # noqa: PLC0415
+    from nameplate_resnet.image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415
+    from nameplate_resnet.publishing.certificate import read_certificate  # noqa: PLC0415 - as the docstring says
+    from nameplate_resnet.publishing.repository import Claims, open_model, send  # noqa: PLC0415
 
     opened = open_source(source)
     certificate = None if options["certificate"] is None else read_certificate(options["certificate"])
@@ -95,17 +94,16 @@ def publish(source: str, repository: str, **options: Any) -> None:
         _compose(model, processor, options["dry_run"], repository=repository, claims=claims)
         click.echo(f"wrote {options['dry_run']}, and published nothing")
         return
-    how = {name: options[name] for name in ("revision", "token", "commit_message") if options[name]}
+    names = ("revision", "token", "commit_message", "private")
+    how: Any = {name: options[name] for name in names if options[name]}
     with TemporaryDirectory() as folder:
         _compose(model, processor, Path(folder), repository=repository, claims=claims)
-        address = send(
-            Path(folder), repository, keep_card=options["keep_card"], **how, private=options["private"] or None
-        )
+        address = send(Path(folder), repository, keep_card=options["keep_card"], **how)
     click.echo(f"published {address}")
 
 
 def _compose(*parts: Any, **claims: Any) -> None:
-    from .publishing import compose  # noqa: PLC0415 - as the docstring says
+    from nameplate_resnet.publishing.repository import compose  # noqa: PLC0415 - as the docstring says
 
     if compose(*parts, **claims) is None:
         click.echo("timm has no such model, so only the other ways to load it are open", err=True)
@@ -123,8 +121,7 @@ def evaluate(source: str, images: Path, output: Path | None, **options: Any) -> 
     import json  # noqa: PLC0415 - as the docstring says
 
     from nameplate_config.files import replace_file  # noqa: PLC0415
-
-    from .publishing import open_model  # noqa: PLC0415
+    from nameplate_resnet.publishing.repository import open_model  # noqa: PLC0415
 
     opened = open_source(source)
     metrics = _measured(opened, open_model(opened), {**options, "images": images})
@@ -140,8 +137,8 @@ def evaluate(source: str, images: Path, output: Path | None, **options: Any) -> 
 @click.option("--layout", type=click.Choice(list(_LAYOUTS)), default="ours", show_default=True, help="Whose words.")
 def convert(source: str, folder: Path, layout: str) -> None:
     """Write the model of SOURCE into FOLDER, as we, timm or Transformers lay it out."""
-    from .image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415 - as the docstring says
-    from .publishing import open_model  # noqa: PLC0415
+    from nameplate_resnet.image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415 - as the docstring says
+    from nameplate_resnet.publishing.repository import open_model  # noqa: PLC0415
 
     opened = open_source(source)
     processor = ImageProcessorConfig.from_pretrained(opened)
@@ -161,7 +158,7 @@ def list_networks(pattern: str) -> None:
         raise click.UsageError(message)
     import torch  # noqa: PLC0415 - as the docstring says
 
-    from .network_resnet import build_resnet  # noqa: PLC0415
+    from nameplate_resnet.network_resnet import build_resnet  # noqa: PLC0415
 
     widest = max(map(len, names))
     for name in names:
@@ -176,8 +173,8 @@ def _measured(source: Source, model: "ResnetPreTrainedModel", options: dict[str,
     """Return what is measured now, on the device that was asked for."""
     import torch  # noqa: PLC0415 - as the docstring says
 
-    from .evaluation import evaluate as measure  # noqa: PLC0415
-    from .image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415
+    from nameplate_resnet.image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415
+    from nameplate_resnet.publishing.evaluation import evaluate as measure  # noqa: PLC0415
 
     try:
         model.to(torch.device(options["device"]))

@@ -53,6 +53,7 @@ _PLAIN_STEM = 64
 _SHALLOWEST_TIERED_STEM = 4
 _GROUPS_OF_NORM = 32
 _MULTIPLES: Mapping[str, int] = MappingProxyType({"lambda": 4, "sk": 2, "splat": 2})  # of other attentions: any width
+_OF_VARIANCE = frozenset({"simplenorm2d", "simplenorm2dfp32"})
 _FREE_WHEN_PRUNED = frozenset(
     {"num_classes", "input_channels", "act_layer", "global_pool", "drop_rate", "drop_path_rate", "drop_block_rate"}
     | {"pruned", "problem_type", "label_smoothing", "out_features", "out_indices"}
@@ -173,9 +174,11 @@ class ResnetConfig(BackboneConfigMixin):
     zero_init_last: bool = True
     global_pool: Pooling = "avg"
     pruned: Annotated[Literal["ecaresnet50d_pruned", "ecaresnet101d_pruned"] | None, Tiny(None)] = None
-    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+    problem_type: Annotated[
+        Literal["regression", "single_label_classification", "multi_label_classification"] | None, Tiny(None)
+    ] = None
     label_smoothing: Annotated[
-        float, Ge(0), Le(1), Tiny(0.0, 0.1), OnlyWhen("problem_type", None, "single_label_classification")
+        float, Ge(0), Le(1), Tiny(0.0), OnlyWhen("problem_type", None, "single_label_classification")
     ] = 0.0
 
     @classmethod
@@ -271,6 +274,10 @@ class ResnetConfig(BackboneConfigMixin):
             if unfit is not None:
                 expected = f"one for {unfit[1]} channels, as {unfit[0]} has; this one takes multiples of {multiple}"
                 yield Problem(field, expected, repr(name))
+        single = next((place for place, width in self._normalized() if width == 1), None)
+        if single is not None and self.norm_layer in _OF_VARIANCE:
+            expected = f"one for the single channel of {single}; this one divides by the variance of several"
+            yield Problem("norm_layer", expected, repr(self.norm_layer))
         if self.aa_layer == "blurpc" and not self.replace_stem_pool:
             hint = "timm's pooling stem takes no other blur"
             yield Problem("aa_layer", "None, 'avg' or 'blur' while replace_stem_pool is False", "'blurpc'", hint)

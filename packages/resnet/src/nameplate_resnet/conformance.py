@@ -12,7 +12,7 @@ import timm
 import torch
 from timm.models import save_for_hf
 from timm.models.resnet import ResNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from nameplate_config import ConfigError
 from nameplate_conformance import Architecture, Foreign, Tags
@@ -20,6 +20,9 @@ from nameplate_conformance import Architecture, Foreign, Tags
 from .architecture import ARCHITECTURE as ANNOUNCED
 from .configuration_resnet import ResnetConfig
 from .variants import TIMM_NETWORKS, nearest
+
+_IGNORED = 255
+"""The label of pixels that do not count."""
 
 Promise = Mapping[str, tuple[Sequence[int], torch.dtype]]
 
@@ -63,15 +66,58 @@ def _feature_maps(config: ResnetConfig, inputs: Mapping[str, Tensor]) -> Promise
     return {f"feature_maps[{place}]": (shape, pixels.dtype) for place, shape in enumerate(maps)}
 
 
+# ---- the losses, in torch's own words
+
+
+def _problem(config: ResnetConfig) -> str:
+    return config.problem_type or ("regression" if config.num_classes == 1 else "single_label_classification")
+
+
+def _labels(config: ResnetConfig, logits: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if _problem(config) == "single_label_classification":
+        return torch.randint(config.num_classes, (len(logits),), generator=generator).to(logits.device)
+    return torch.rand(logits.shape, generator=generator).to(logits)
+
+
+def _classification_loss(config: ResnetConfig, logits: Tensor, labels: Tensor) -> Tensor:
+    losses = {
+        "single_label_classification": nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
+        "multi_label_classification": nn.BCEWithLogitsLoss(),
+        "regression": nn.MSELoss(),
+    }
+    loss: Tensor = losses[_problem(config)](logits, labels)
+    return loss
+
+
+def _pixel_labels(_: ResnetConfig, logits: Tensor) -> Tensor:
+    batch, classes, height, width = logits.shape
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(max(classes, 2), (batch, height, width), generator=generator)
+    labels[:, 0] = _IGNORED
+    return labels.to(logits.device)
+
+
+def _segmentation_loss(config: ResnetConfig, logits: Tensor, labels: Tensor) -> Tensor:
+    if config.num_classes == 1:
+        counted = labels != _IGNORED
+        return nn.functional.binary_cross_entropy_with_logits(logits[:, 0][counted], labels[counted].to(logits))
+    smoothing = config.label_smoothing
+    return nn.functional.cross_entropy(logits, labels, ignore_index=_IGNORED, label_smoothing=smoothing)
+
+
 # ---- what fits together
 
 
 def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
-    """Return drawn arguments with widths that group normalisation can divide, where it was drawn."""
+    """Return drawn arguments with widths that group normalisation can divide, where it was drawn.
+
+    The last stage, whose maps may be a single pixel, has two channels for each group: one alone has no variance.
+    """
     if drawn["norm_layer"] != "groupnorm":
         return drawn
     stem = {"stem_type": "deep", "stem_width": 32} if drawn["stem_type"] else {}
-    return {**drawn, **stem, "channels": (32, 32, 32, 32), "base_width": 64, "block_reduce_first": 1}
+    return {**drawn, **stem, "channels": (32, 32, 32, 64), "base_width": 64, "block_reduce_first": 1}
 
 
 # ---- timm
@@ -79,12 +125,14 @@ def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
 
 def _told(config: ResnetConfig) -> tuple[str, dict[str, Any]]:
     """Return by which call timm makes the network of a config, or the one most like it that JSON can say."""
-    blocks = {} if isinstance(config.block_type, str) else {"block_type": TIMM_NETWORKS["test_resnet"]["block_type"]}
-    without_ratio = {"block_args": {"rd_ratio": None}}
-    for plainer in ({}, without_ratio):
+    known: dict[str, Any] = {}
+    if not isinstance(config.block_type, str):
+        known["block_type"] = TIMM_NETWORKS["test_resnet"]["block_type"]
+    without_ratio: dict[str, Any] = {"block_args": {"rd_ratio": None}}
+    for plainer in (known, known | without_ratio):
         with suppress(ConfigError):
-            return nearest(config.copy(**blocks, **plainer))
-    return nearest(config.copy(**blocks, **without_ratio, aa_layer=None))
+            return nearest(config.copy(**plainer))
+    return nearest(config.copy(**known, **without_ratio, aa_layer=None))
 
 
 def _make(config: ResnetConfig) -> ResNet:
@@ -115,6 +163,11 @@ ARCHITECTURE = Architecture(
         "AutoModelForImageClassification": _classification,
         "AutoModelForSemanticSegmentation": _segmentation,
         "AutoBackbone": _feature_maps,
+    },
+    labels={"AutoModelForImageClassification": _labels, "AutoModelForSemanticSegmentation": _pixel_labels},
+    loss={
+        "AutoModelForImageClassification": _classification_loss,
+        "AutoModelForSemanticSegmentation": _segmentation_loss,
     },
     constrain=_fitted,
     tags=Tags(gradient_checkpointing=True),

@@ -84,6 +84,8 @@ def classification_loss(
 def segmentation_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Return the mean cross entropy of a map of classes, leaving out the pixels of class 255.
 
+    A single class is one that a pixel has or has not: its labels are 0 and 1, its loss the binary cross entropy.
+
     Args:
         logits: ``(batch, classes, height, width)``.
         labels: Integers ``(batch, height, width)`` in [0, classes), or 255 for pixels that do not count.
@@ -104,15 +106,17 @@ def segmentation_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float 
     """
     _require_tensor(labels)
     batch, classes, height, width = logits.shape
-    if not 1 < classes <= IGNORED_CLASS:
+    if classes > IGNORED_CLASS:
         message = sentences(
-            f"A segmentation is learnt from 2 to {IGNORED_CLASS} classes, found num_labels={classes}.",
-            f"A single class has nothing to tell apart, and the label {IGNORED_CLASS} means pixels that do not count.",
+            f"A segmentation is learnt from at most {IGNORED_CLASS} classes, found num_labels={classes}.",
+            f"The label {IGNORED_CLASS} means pixels that do not count.",
         )
         raise LabelsError(message)
     if labels.shape != (batch, height, width) or not _is_integer(labels):
         hint = "One class for each pixel of the images."
         raise LabelsError(_unfit(f"integers of shape {(batch, height, width)}", labels, hint))
+    if classes == 1:
+        return _one_class_loss(logits[:, 0], labels)
     return _cross_entropy(logits, labels.long(), label_smoothing=label_smoothing, ignore_index=IGNORED_CLASS)
 
 
@@ -132,14 +136,26 @@ def _single_label_loss(logits: Tensor, labels: Tensor, label_smoothing: float) -
     return _cross_entropy(logits, labels.long(), label_smoothing=label_smoothing)
 
 
+def _one_class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    counted = labels != IGNORED_CLASS
+    had = torch.where(counted, labels, 0)
+    if had.device.type == "cpu" and not torch.compiler.is_compiling() and bool(((had < 0) | (had > 1)).any()):
+        raise LabelsError(_out_of_range(had, 1, IGNORED_CLASS))
+    each = functional.binary_cross_entropy_with_logits(logits, had.to(logits.dtype), reduction="none")
+    return torch.where(counted, each, 0.0).sum() / counted.sum()  # an index would wait for the device
+
+
 def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float, ignore_index: int = -100) -> Tensor:
     try:
         return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=ignore_index)
     except IndexError as error:  # looking first would cost a pass over the labels
         counted = labels[labels != ignore_index]
-        found = f"classes from {int(counted.min())} to {int(counted.max())}"
-        message = f"labels: expected classes from 0 to {logits.shape[1] - 1}, or {ignore_index}, found {found}."
-        raise LabelsError(message) from error
+        raise LabelsError(_out_of_range(counted, logits.shape[1] - 1, ignore_index)) from error
+
+
+def _out_of_range(labels: Tensor, last: int, ignore_index: int) -> str:
+    found = f"classes from {int(labels.min())} to {int(labels.max())}"
+    return f"labels: expected classes from 0 to {last}, or {ignore_index}, found {found}."
 
 
 def _is_integer(labels: Tensor) -> bool:

@@ -80,6 +80,7 @@ class ResnetPreTrainedModel(PreTrainedModel):
     config_class = ResnetConfig
     head_prefixes = ("model.fc.", "head.")
     foreign_key_mapping = FOREIGN_KEYS
+    checkpointed_modules = ("model.layer?.*",)  # the blocks alone, and none of the layers that repeat in a deep stem
 
     config: ResnetConfig
 
@@ -256,9 +257,9 @@ class ResnetBackbone(ResnetPreTrainedModel):
 class ResnetForSemanticSegmentation(ResnetPreTrainedModel):
     """The body with a head that tells the class of each pixel: the fully convolutional network of torchvision.
 
-    The last feature map goes through the head of `fcn_head`; its logits are enlarged to the size of the images, bilinearly. An
-    `output_stride` of 8 or 16 keeps the map fine enough for that. The checkpoint of a classifier, a body or a backbone
-    gives the body, and the load report names the head as new.
+    The last feature map goes through the head of `fcn_head`; its logits are enlarged to the size of the images,
+    bilinearly. An `output_stride` of 8 or 16 keeps the map fine enough for that. The checkpoint of a classifier, a body
+    or a backbone gives the body, and the load report names the head as new.
 
     Example:
         >>> config = ResnetConfig(

@@ -21,8 +21,8 @@ _WHERE_FROM = frozenset({"url", "file", "state_dict", "hf_hub_id", "hf_hub_filen
 _OF_THE_FILE = frozenset({"custom_load", "label_names", "label_descriptions", "label_offset", "labels"})
 _WHERE_TO = ("pretrained", "device", "dtype")
 
-_OWN_KEYS = frozenset({"architecture", "model_args", "num_features", "label_names"})
-"""What timm says of a network that our fields say as well."""
+_OWN_KEYS = frozenset({"architecture", "model_args", "num_features", "label_names", "image_processor_type"})
+"""What timm says of a network that our fields say as well, and for whom Transformers takes the file."""
 
 
 def _is_of_timm(values: Mapping[str, Any]) -> bool:
@@ -135,6 +135,7 @@ def _to_timm(values: Values) -> Values:
         "model_args": arguments,
         "num_features": config.stage_widths[-1].out,
         "pretrained_cfg": _exported_cfg(config, values.get("pretrained_cfg") or {}, count),
+        "image_processor_type": "TimmWrapperImageProcessor",  # else Transformers finds no processor in such a file
     }
     if labels:
         theirs["label_names"] = [labels[index] for index in sorted(labels, key=int)]

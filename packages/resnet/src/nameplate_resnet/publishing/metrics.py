@@ -12,8 +12,7 @@ from nameplate_config import Problem, Source
 from nameplate_config.files import read_file
 from nameplate_config.strict_json import parse_object
 from nameplate_config.wording import plain, sentences, shown
-
-from .errors import PublishingError
+from nameplate_resnet.publishing.errors import PublishingError
 
 METRICS_NAME = "metrics.json"
 """The file beside a checkpoint that says what was measured of it."""

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nameplate_config import model_card
-
-from .certificate import Certificate
-from .image_processing_resnet import ImageProcessorConfig
-from .metrics import Metrics
+from nameplate_resnet.image_processing_resnet import ImageProcessorConfig
+from nameplate_resnet.publishing.certificate import Certificate
+from nameplate_resnet.publishing.metrics import Metrics
 
 CERTIFICATE_NAME = "conformance.json"
 BADGE_NAME = "conformance.svg"

@@ -5,27 +5,25 @@ ours elsewhere. What the card says of them is `card`, what is measured `evaluati
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from nameplate_config import ConfigError, Source, publish
 from nameplate_config.code import SourceFiles, digest_of, drafted_code, source_files
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.typing import PublishOptions
 from nameplate_config.wording import listed, sentences
-
-from . import modeling_resnet
-from .architecture import ARCHITECTURE
-from .card import BADGE_NAME, CERTIFICATE_NAME, Facts, card
-from .certificate import Certificate
-from .configuration_resnet import ResnetConfig
-from .errors import PublishingError
-from .image_processing_resnet import ImageProcessorConfig
-from .metrics import METRICS_NAME, Metrics
-from .modeling_resnet import ResnetModel, ResnetModelForImageClassification, ResnetPreTrainedModel
-from .variants import nearest
+from nameplate_resnet import modeling_resnet
+from nameplate_resnet.architecture import ARCHITECTURE
+from nameplate_resnet.configuration_resnet import ResnetConfig
+from nameplate_resnet.image_processing_resnet import ImageProcessorConfig
+from nameplate_resnet.modeling_resnet import ResnetModel, ResnetModelForImageClassification, ResnetPreTrainedModel
+from nameplate_resnet.publishing.card import BADGE_NAME, CERTIFICATE_NAME, Facts, card
+from nameplate_resnet.publishing.certificate import Certificate
+from nameplate_resnet.publishing.errors import PublishingError
+from nameplate_resnet.publishing.metrics import METRICS_NAME, Metrics
+from nameplate_resnet.variants import nearest
 
 CARD_NAME = "README.md"
 
@@ -94,21 +92,22 @@ def compose(
         ``"timm"``, or None where timm has no such model and does not read the folder.
 
     Raises:
-        PublishingError: If something lies in the folder.
+        PublishingError: If something lies in the folder, or the model is of no class that others could load.
         NameplateError: If the model cannot be saved.
     """
     claims = claims or Claims()
+    auto_class = _HEADS.get(type(model).__name__)
+    if auto_class is None:
+        message = f"{type(model).__name__} is not published by itself: expected {listed(_HEADS)}."
+        raise PublishingError(message)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         message = f"{folder} is not empty. Give a folder that is, or that is not there yet."
         raise PublishingError(message)
     make_folder(folder)
-    auto_class = _HEADS[type(model).__name__]
     code, auto_map = _code(auto_class)
-    model.config.auto_map = auto_map
-    model.config.pretrained_cfg = {
-        **(getattr(model.config, "pretrained_cfg", None) or {}),
-        **processor.pretrained_cfg(),
-    }
+    config: Any = model.config  # also keeps what no field of it says
+    config.auto_map = auto_map
+    config.pretrained_cfg = {**(getattr(config, "pretrained_cfg", None) or {}), **processor.pretrained_cfg()}
     layout = _layout(model)
     model.save_pretrained(folder, max_shard_size="1TB", layout=layout)
     with drafted_code(folder, code.files) as write:
@@ -166,7 +165,7 @@ def _layout(model: ResnetPreTrainedModel) -> str | None:
     return "timm"
 
 
-def _code(auto_class: str) -> tuple[SourceFiles, Mapping[str, str]]:
+def _code(auto_class: str) -> tuple[SourceFiles, dict[str, Any]]:
     """Return the code that goes with a model, and what `auto_map` says of it."""
     served = sorted({*_BESIDE_ANY, auto_class})
     classes = [getattr(modeling_resnet, _CLASSES[name]) for name in served]

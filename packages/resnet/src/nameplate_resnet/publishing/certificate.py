@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nameplate_config.wording import sentences
-
-from .configuration_resnet import ResnetConfig
-from .errors import PublishingError
+from nameplate_resnet.configuration_resnet import ResnetConfig
+from nameplate_resnet.publishing.errors import PublishingError
 
 _DISTRIBUTION = "nameplate-resnet"
 

@@ -9,12 +9,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nameplate_config.wording import brief, did_you_mean, listed, sentences, shown
-
-from .configuration_resnet import ResnetConfig
-from .errors import PublishingError
-from .image_processing_resnet import ImageProcessorConfig
-from .metrics import Metrics
-from .modeling_resnet import ResnetModelForImageClassification, ResnetPreTrainedModel
+from nameplate_resnet.configuration_resnet import ResnetConfig
+from nameplate_resnet.image_processing_resnet import ImageProcessorConfig
+from nameplate_resnet.modeling_resnet import ResnetModelForImageClassification, ResnetPreTrainedModel
+from nameplate_resnet.publishing.errors import PublishingError
+from nameplate_resnet.publishing.metrics import Metrics
 
 _TOP = 5
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
