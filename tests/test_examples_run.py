@@ -177,9 +177,13 @@ def test_each_program_trains_what_loads_by_name(
     accuracy = results.write_results(model, history, asked.seed, tmp_path)
     loaded = AutoModelForImageClassification.from_pretrained(tmp_path / "model")
 
+    again, same_history = room(program).train(asked, recipe.Machine.choose("cpu"), tmp_path)
+
     held_out = results.load_splits()[1]
-    before, after = (judging.evaluate(each, held_out, model.device) for each in (model, loaded))
+    before, after, resumed = (judging.evaluate(each, held_out, model.device) for each in (model, loaded, again))
     assert torch.equal(before.logits, after.logits)
+    assert torch.equal(before.logits, resumed.logits)  # there was nothing left to train
+    assert same_history == history
     assert accuracy == after.accuracy > 4 * CHANCE
     assert history[-1].test_accuracy == pytest.approx(accuracy, abs=0.02)  # some judge in the precision of the training
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)

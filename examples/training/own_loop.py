@@ -17,6 +17,7 @@ from tqdm import tqdm
 from nameplate_resnet import ResnetModelForImageClassification
 
 _LONGEST_GRADIENT = 1.0
+_EPOCHS_PER_PICTURE = 5
 
 
 def train(recipe: Recipe, machine: Machine, folder: Path) -> tuple[ResnetModelForImageClassification, list[Epoch]]:
@@ -37,7 +38,8 @@ def train(recipe: Recipe, machine: Machine, folder: Path) -> tuple[ResnetModelFo
             run.history.append(Epoch(rate=rate, train_loss=loss, test_loss=found.loss, test_accuracy=found.accuracy))
             bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{found.accuracy:.2%}")
             run.save(folder / "checkpoints")
-            (folder / "curves.png").write_bytes(curves(run.history))
+            if run.epoch % _EPOCHS_PER_PICTURE == 0:
+                (folder / "curves.png").write_bytes(curves(run.history))
     return run.average.module, run.history
 
 

@@ -116,10 +116,11 @@ def train(recipe: Recipe, machine: Machine, folder: Path) -> tuple[ResnetModelFo
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what Lightning says of every training: which devices there are, and that it has no workers."""
+    """Silence what Lightning says of every training: its devices, no workers, and that it goes on in a folder."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         disable_possible_user_warnings()
+        warnings.filterwarnings("ignore", "Checkpoint directory .* is not empty", UserWarning)
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6 with torch 2.15
         yield
 

@@ -264,6 +264,31 @@ def test_the_step_is_the_plain_step(kind: str, options: dict[str, Any]):
 
 
 @every_mode
+def test_a_gradient_keeps_its_strides(options: dict[str, Any]):
+    """The gradient of what a block is given lies in memory as it does without checkpointing: sums round by that."""
+
+    class Turning(Counting):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).t().contiguous().t()
+
+    def strides(model: Wrapper) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = []
+
+        def watch(_: nn.Module, __: Any, answer: Tensor) -> None:
+            answer.register_hook(lambda gradient: found.append(gradient.stride()))
+
+        turned: Any = model.wrapped
+        turned[0].register_forward_hook(watch)
+        step(model)
+        return found
+
+    plain, checked = (wrapper(lambda: nn.Sequential(Counting(), Turning(), Turning())) for _ in range(2))
+    checked.gradient_checkpointing_enable(**options)
+
+    assert strides(checked) == strides(plain) == [(1, 5)]
+
+
+@every_mode
 def test_nested_arguments_and_answers_pass(options: dict[str, Any]):
     """Blocks may take and give lists, dicts and keywords; torch's reentrant function alone would lose gradients."""
     torch.manual_seed(0)
@@ -459,6 +484,18 @@ def test_blocks_are_found_outermost_first():
     model.gradient_checkpointing_enable()
 
     assert [name for name, each in model.named_modules() if "forward" in vars(each)] == ["wrapped.2.0", "wrapped.2.1"]
+
+
+def test_layers_that_are_made_of_a_layer_of_torch_are_no_blocks():
+    """A normalisation that inherits from torch's own is as plain as that, whoever wrote it."""
+
+    class ChannelsLast(nn.LayerNorm):
+        pass
+
+    model = wrapper(lambda: nn.Sequential(ChannelsLast(WIDTH), Counting(), ChannelsLast(WIDTH), Counting()))
+    model.gradient_checkpointing_enable()
+
+    assert [name for name, each in model.named_modules() if "forward" in vars(each)] == ["wrapped.1", "wrapped.3"]
 
 
 def test_a_class_may_name_its_blocks():

@@ -237,10 +237,11 @@ def _repeated(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Whether checkpointing a module pays: torch's own layers keep little more than their inputs."""
+    """Whether checkpointing a module pays: torch's own layers, and those made of one, keep little beyond their inputs."""
     if type(module) in _CONTAINERS:
         return False
-    return any(True for _ in module.children()) or not type(module).__module__.startswith("torch.")
+    layers = (each for each in type(module).__mro__ if each is not nn.Module and issubclass(each, nn.Module))
+    return any(True for _ in module.children()) or not any(each.__module__.startswith("torch.") for each in layers)
 
 
 def _refusal(model: nn.Module, patterns: Sequence[str]) -> str:

@@ -137,26 +137,67 @@ def _owner(function: Callable[..., Any]) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
+class _Noting(torch.autograd.Function):
+    """Notes the gradient of a tensor as it arrives."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:
+        ctx.noted = noted
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, None]:
+        ctx.noted.append(gradients[0])
+        return gradients[0], None
+
+
+class _HandingOn(torch.autograd.Function):
+    """Hands on the gradient that was noted, in place of its copy."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:
+        ctx.noted = noted
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, None]:
+        return (ctx.noted.pop() if ctx.noted else gradients[0]), None
+
+
+def _wants_gradient(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
 def _run_reentrant(region: Region, options: Mapping[str, Any], args: Any, kwargs: Any) -> Any:
     """Call torch's older function, which sees tensors only as single positional arguments and results.
 
-    It also gives no gradients to a part none of whose inputs wants one; a ticket that does lets such a part in.
+    It gives no gradients to a part none of whose inputs wants one; a ticket that does lets such a part in. And it
+    copies the gradients of inputs into the strides of these, so that what is summed up next rounds otherwise; the
+    gradients themselves go around it.
     """
     leaves, shape = tree_flatten((args, kwargs))
+    noted: list[list[Tensor] | None] = [[] if _wants_gradient(leaf) else None for leaf in leaves]
     answer_shape: Any = None
 
     def run(_: Tensor | None, *leaves: Any) -> tuple[Any, ...]:
         nonlocal answer_shape
-        args, kwargs = tree_unflatten(list(leaves), shape)
+        args, kwargs = tree_unflatten(_each(_Noting, leaves, noted) if torch.is_grad_enabled() else [*leaves], shape)
         found, answer_shape = tree_flatten(region(*args, **kwargs))
         return tuple(found)
 
     ticket = None
-    if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+    if not any(map(_wants_gradient, leaves)):
         if not any(parameter.requires_grad for parameter in region.owner.parameters()):
             return region.function(*args, **kwargs)
         ticket = torch.empty(0, requires_grad=True)
-    return tree_unflatten(list(checkpoint(run, ticket, *leaves, **options)), answer_shape)
+    return tree_unflatten(list(checkpoint(run, ticket, *_each(_HandingOn, leaves, noted), **options)), answer_shape)
+
+
+def _each(
+    function: type[torch.autograd.Function], leaves: Iterable[Any], noted: list[list[Tensor] | None]
+) -> list[Any]:
+    pairs = zip(leaves, noted, strict=True)
+    return [leaf if place is None else function.apply(leaf, place) for leaf, place in pairs]
 
 
 class CheckpointedForward:
