@@ -46,7 +46,7 @@ class Recipe:
         seed: Where the random numbers start.
     """
 
-    epochs: int = 25
+    epochs: int = 20
     batch: int = 64
     peak_rate: float = 4e-3
     warmup_epochs: int = 1

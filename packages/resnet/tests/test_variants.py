@@ -180,9 +180,9 @@ def kinds() -> dict[str, str]:
     return {name: kind for kind, name in found.items()}
 
 
-@pytest.mark.parametrize("name", kinds())
+@pytest.mark.parametrize("name", TIMM_NETWORKS)
 def test_a_network_runs_without_memory(name: str) -> None:
-    """At full width each kind of network answers fake images with logits, and so it can be traced."""
+    """At full size each network answers fake images with logits, and so it can be traced."""
     with torch.device("meta"):
         network = build_resnet(ResnetConfig.from_timm(name), num_classes=1000).eval()
     with FakeTensorMode(), torch.no_grad():

@@ -237,7 +237,7 @@ def _repeated(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Whether checkpointing a module pays: torch's own layers, and those made of one, keep little beyond their inputs."""
+    """Whether checkpointing a module pays: torch's own layers, and what inherits from one, keep little but inputs."""
     if type(module) in _CONTAINERS:
         return False
     layers = (each for each in type(module).__mro__ if each is not nn.Module and issubclass(each, nn.Module))

@@ -217,8 +217,8 @@ def _check(cls: type[ModelOutput], defaults: Mapping[str, Any]) -> None:
         if isinstance(default, dataclasses.Field):
             message = sentences(f"{what}: it is given by dataclasses.field().", f"Write `{name}: ... = None`.")
             raise OutputDefinitionError(message)
-        if name not in cls._later and hasattr(dict, name):
-            message = sentences(f"{what}: every dict has a method {name!r}.", "Call the field something else.")
+        if name not in cls._later and hasattr(ModelOutput, name):
+            message = sentences(f"{what}: every output has a method {name!r}.", "Call the field something else.")
             raise OutputDefinitionError(message)
 
 

@@ -141,7 +141,7 @@ class _Noting(torch.autograd.Function):
     """Notes the gradient of a tensor as it arrives."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override]
         ctx.noted = noted
         return tensor.view_as(tensor)
 
@@ -155,7 +155,7 @@ class _HandingOn(torch.autograd.Function):
     """Hands on the gradient that was noted, in place of its copy."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override]
         ctx.noted = noted
         return tensor.view_as(tensor)
 

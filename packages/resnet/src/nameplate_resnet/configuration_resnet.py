@@ -174,11 +174,9 @@ class ResnetConfig(BackboneConfigMixin):
     zero_init_last: bool = True
     global_pool: Pooling = "avg"
     pruned: Annotated[Literal["ecaresnet50d_pruned", "ecaresnet101d_pruned"] | None, Tiny(None)] = None
-    problem_type: Annotated[
-        Literal["regression", "single_label_classification", "multi_label_classification"] | None, Tiny(None)
-    ] = None
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     label_smoothing: Annotated[
-        float, Ge(0), Le(1), Tiny(0.0), OnlyWhen("problem_type", None, "single_label_classification")
+        float, Ge(0), Le(1), Tiny(0.0, 0.25), OnlyWhen("problem_type", None, "single_label_classification")
     ] = 0.0
 
     @classmethod
@@ -286,6 +284,16 @@ class ResnetConfig(BackboneConfigMixin):
         """Refuse kernels that have no middle: their maps are one pixel too large to be added."""
         if self.down_kernel_size % 2 == 0:
             yield Problem("down_kernel_size", "an odd number", str(self.down_kernel_size))
+
+    def validate_losses(self) -> Iterator[Problem]:
+        """Refuse losses that a single class cannot have: its cross entropy is always zero."""
+        if self.num_classes > 1:
+            return
+        hint = "A single class is a number, as in a regression"
+        if self.problem_type == "single_label_classification":
+            yield Problem("problem_type", "another loss while num_classes is 1", repr(self.problem_type), hint)
+        elif self.label_smoothing:
+            yield Problem("label_smoothing", "0.0 while num_classes is 1", str(self.label_smoothing), hint)
 
     def validate_pruned(self) -> Iterator[Problem]:
         """Refuse a pruned network that is built from anything else than the one that timm pruned."""

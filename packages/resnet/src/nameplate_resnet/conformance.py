@@ -110,14 +110,19 @@ def _segmentation_loss(config: ResnetConfig, logits: Tensor, labels: Tensor) -> 
 
 
 def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
-    """Return drawn arguments with widths that group normalisation can divide, where it was drawn.
+    """Return drawn arguments with what their blocks, anti-aliasing and group normalisation ask of others.
 
     The last stage, whose maps may be a single pixel, has two channels for each group: one alone has no variance.
     """
-    if drawn["norm_layer"] != "groupnorm":
-        return drawn
-    stem = {"stem_type": "deep", "stem_width": 32} if drawn["stem_type"] else {}
-    return {**drawn, **stem, "channels": (32, 32, 32, 64), "base_width": 64, "block_reduce_first": 1}
+    fitted = dict(drawn)
+    if len(set(drawn["block_type"])) == 1:  # four of a kind
+        fitted["block_type"] = drawn["block_type"][0]
+    if drawn["aa_layer"] == "blurpc":
+        fitted["replace_stem_pool"] = True
+    if drawn["norm_layer"] == "groupnorm":
+        stem = {"stem_type": "deep", "stem_width": 32} if drawn["stem_type"] else {}
+        fitted |= {**stem, "channels": (32, 32, 32, 64), "base_width": 64, "block_reduce_first": 1}
+    return fitted
 
 
 # ---- timm
@@ -170,7 +175,7 @@ ARCHITECTURE = Architecture(
         "AutoModelForSemanticSegmentation": _segmentation_loss,
     },
     constrain=_fitted,
-    tags=Tags(gradient_checkpointing=True),
+    tags=Tags(gradient_checkpointing=True, passive_fields=("label_smoothing", "problem_type")),  # of losses alone: M15
     golden="nameplate_resnet:golden",
     foreign=[TIMM],
 )

@@ -13,12 +13,13 @@ _DROPOUT = 0.1
 _NARROWING = 4
 _MOST_GROUPS = 32
 _LEAST_CHANNELS = 4  # of a group: one alone would lose what it says about a map of a single pixel
+_LEAST_WIDTH = 2  # of the head: normalised across its channels, one alone would be zero everywhere, or no number
 
 
 def build_fcn_head(config: ResnetConfig, *, features: int) -> nn.Sequential:
     """Return the head of a fully convolutional network, the same as torchvision's `FCNHead`.
 
-    A 3x3 convolution to a fourth of the channels, normalisation, activation, dropout of 0.1 in training, and a 1x1
+    A 3x3 convolution to a fourth of the channels, two at least, normalisation, activation, dropout of 0.1 in training, and a 1x1
     convolution to the classes. Normalisation and activation are those of the config; group normalisation has fewer
     groups where there are few channels.
 
@@ -34,7 +35,7 @@ def build_fcn_head(config: ResnetConfig, *, features: int) -> nn.Sequential:
         >>> build_fcn_head(ResnetConfig(num_labels=5), features=64)(torch.zeros(1, 64, 7, 9)).shape
         torch.Size([1, 5, 7, 9])
     """
-    inner = max(features // _NARROWING, 1)
+    inner = max(features // _NARROWING, _LEAST_WIDTH)
     normalization: Any = get_norm_layer(config.norm_layer)
     if config.norm_layer == "groupnorm":
         normalization = partial(normalization, num_groups=math.gcd(inner // _LEAST_CHANNELS, _MOST_GROUPS))

@@ -28,6 +28,7 @@ LEAST_SHARE = 0.01
 _LEVELS = 255
 _DEFAULT_INPUT = (3, 224, 224)
 _RGB = 3
+_MOST_CHANNELS = 65_536  # so that a file of a few bytes cannot fill the memory with averages
 
 
 def resized(size: Size, crop_pct: float) -> Size:
@@ -69,11 +70,15 @@ def _from_model(values: Values) -> Values:
     cfg = values.get("pretrained_cfg") or values  # older files say at their top level what it says
     place = "" if cfg is values else "pretrained_cfg"
     arguments = values.get("model_args") or {}
-    channels = [arguments.get("in_chans"), values.get("input_channels"), values.get("num_channels")]
-    return _from_timm(cfg, place, next((each for each in channels if each is not None), None))
+    if not isinstance(arguments, Mapping):
+        raise _refusal(Problem("model_args", "an object", shown(arguments)))
+    counts = {"model_args.in_chans": arguments.get("in_chans")}
+    counts |= {key: values.get(key) for key in ("input_channels", "num_channels")}
+    return _from_timm(cfg, place, {path: each for path, each in counts.items() if each is not None})
 
 
-def _from_timm(cfg: Any, place: str, channels: Any = None) -> Values:
+def _from_timm(cfg: Any, place: str, counts: Mapping[str, Any]) -> Values:
+    """Read timm's keys; the first of the *counts* is that of the channels, if there is one."""
     if not isinstance(cfg, Mapping):
         raise _refusal(Problem(place, "an object", shown(cfg)))
     sizes = {name: cfg[name] for name in ("input_size", "test_input_size") if cfg.get(name) is not None}
@@ -81,9 +86,9 @@ def _from_timm(cfg: Any, place: str, channels: Any = None) -> Values:
     if wrong:
         raise _refusal(*(Problem(path, "[channels, height, width]", shown(size)) for path, size in wrong.items()))
     size = sizes.get("input_size", _DEFAULT_INPUT)
-    count = size[0] if channels is None else channels
-    if not _are_sides([count], 1):
-        raise _refusal(Problem("input_channels", "a number of channels", shown(count)))
+    origin, count = next(iter({**counts, _path(place, "input_size"): size[0]}.items()))
+    if not _are_sides([count], 1) or count > _MOST_CHANNELS:
+        raise _refusal(Problem(origin, f"a number of channels, at most {_MOST_CHANNELS}", shown(count)))
     fields: Values = {"size": list(size[1:])}
     if "test_input_size" in sizes:
         fields["test_size"] = list(sizes["test_input_size"][1:])
@@ -193,7 +198,7 @@ def _from_processor(values: Values) -> Values:
     kind = str(named).replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
     kept = {key: value for key, value in values.items() if key not in _READ}
     if kind == _WRAPPER:
-        return {**kept, **_from_timm(values.get("pretrained_cfg"), "pretrained_cfg")}
+        return {**kept, **_from_timm(values.get("pretrained_cfg"), "pretrained_cfg", {})}
     if kind not in _PROCESSORS:
         expected = f"one of {listed(map(repr, _PROCESSORS))}"
         raise _refusal(Problem("image_processor_type", expected, shown(named), did_you_mean(kind, _PROCESSORS)))

@@ -60,7 +60,7 @@ def classification_loss(
         >>> round(classification_loss(logits, torch.ones(2, 4)).item(), 4)
         0.6931
     """
-    _require_tensor(labels)
+    _require_numbers(labels)
     problem = problem_type or _problem_of(logits, labels)
     if problem == "single_label_classification":
         return _single_label_loss(logits, labels, label_smoothing)
@@ -75,7 +75,7 @@ def classification_loss(
     if labels.shape != logits.shape:
         hint = f"The problem type is {problem!r}: one number for each class of each image."
         raise LabelsError(_unfit(f"shape {tuple(logits.shape)}", labels, hint))
-    wanted = labels if labels.is_floating_point() else labels.to(logits.dtype)
+    wanted = labels.to(torch.promote_types(labels.dtype, logits.dtype))  # else half labels would halve the loss
     if problem == "regression":
         return functional.mse_loss(logits, wanted)
     return functional.binary_cross_entropy_with_logits(logits, wanted)
@@ -104,7 +104,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float 
         >>> round(segmentation_loss(torch.zeros(1, 4, 2, 2), labels).item(), 4)
         1.3863
     """
-    _require_tensor(labels)
+    _require_numbers(labels)
     batch, classes, height, width = logits.shape
     if classes > IGNORED_CLASS:
         message = sentences(
@@ -116,7 +116,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float 
         hint = "One class for each pixel of the images."
         raise LabelsError(_unfit(f"integers of shape {(batch, height, width)}", labels, hint))
     if classes == 1:
-        return _one_class_loss(logits[:, 0], labels)
+        return _one_class_loss(logits[:, 0], labels.long())
     return _cross_entropy(logits, labels.long(), label_smoothing=label_smoothing, ignore_index=IGNORED_CLASS)
 
 
@@ -162,10 +162,12 @@ def _is_integer(labels: Tensor) -> bool:
     return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
 
 
-def _require_tensor(labels: Tensor) -> None:
+def _require_numbers(labels: Tensor) -> None:
     if not isinstance(labels, Tensor):
         message = f"labels: expected a tensor, found {type(labels).__name__}. Make one with torch.tensor()."
         raise LabelsError(message)
+    if labels.is_complex() or (labels.is_floating_point() and labels.itemsize == 1):  # which no loss is made for
+        raise LabelsError(_unfit("real numbers of two bytes at least, or integers", labels, ""))
 
 
 def _unfit(expected: str, labels: Tensor, hint: str) -> str:

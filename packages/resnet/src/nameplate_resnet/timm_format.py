@@ -15,6 +15,7 @@ Values = dict[str, Any]
 _CLASSIFIER = "ResnetModelForImageClassification"
 _BODY = "ResnetModel"
 _INPUT_SIZE = (3, 224, 224)
+_MOST_NAMED = 1_000_000  # so that a file of a few bytes cannot fill the memory with names
 _SIZES = ("input_size", "test_input_size", "min_input_size")
 _STATISTICS = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}  # of ImageNet, timm's defaults
 _WHERE_FROM = frozenset({"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "architecture"})
@@ -100,9 +101,20 @@ def _labels(values: Values, cfg: Values, count: Any) -> Values:
         return {}
     if not isinstance(names, (list, dict)):
         _refuse([Problem("label_names", "the names of the classes", shown(names))])
-    by_index = {int(key): each for key, each in names.items()} if isinstance(names, dict) else dict(enumerate(names))
-    gaps = {index: f"LABEL_{index}" for index in range(count)} if isinstance(names, dict) else {}
-    return {"id2label": {str(index): name for index, name in {**gaps, **by_index}.items()}}
+    if isinstance(names, list):
+        return {"id2label": {str(index): name for index, name in enumerate(names)}}
+    _refuse(_unnumbered(names, count))
+    gaps = {str(index): f"LABEL_{index}" for index in range(count)}
+    return {"id2label": {**gaps, **{str(int(key)): name for key, name in names.items()}}}
+
+
+def _unnumbered(names: Values, count: Any) -> Iterator[Problem]:
+    """Yield what keeps names by their numbers from being filled up to all classes."""
+    wrong = next((key for key in names if not (key.isascii() and key.isdigit())), None)
+    if wrong is not None:
+        yield Problem("label_names", "the names of the classes by their numbers", shown(wrong))
+    if type(count) is not int or count > _MOST_NAMED:
+        yield Problem("num_classes", f"at most {_MOST_NAMED} where only some have names", shown(count))
 
 
 def _refuse(problems: Any) -> None:

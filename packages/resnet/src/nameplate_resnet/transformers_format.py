@@ -42,9 +42,15 @@ def _from_transformers(values: Values) -> Values:
         **_counted(values),
     }
     if values.get("architectures"):
-        fields["architectures"] = [_CLASSES.get(name, name) for name in values["architectures"]]
+        fields["architectures"] = _ours(values["architectures"])
     gone = {"model_type", "embedding_size", "hidden_act", "downsample_in_first_stage", "downsample_in_bottleneck"}
     return {**{key: each for key, each in values.items() if key not in gone | {"stage_names"}}, **fields}
+
+
+def _ours(names: Any) -> Any:
+    if not isinstance(names, list):
+        return names  # which the config refuses
+    return [_CLASSES.get(name, name) if isinstance(name, str) else name for name in names]
 
 
 def _counted(values: Values) -> Values:
@@ -75,7 +81,7 @@ def _beyond_ours(values: Values) -> Iterator[Problem]:
             yield Problem(key, repr(only), shown(values[key]), "The network of timm has nothing else")
     yield from _stems(values)
     block, widths, depths = values["layer_type"], values["hidden_sizes"], values["depths"]
-    if block not in _EXPANSION:
+    if not isinstance(block, str) or block not in _EXPANSION:
         yield Problem("layer_type", "'basic' or 'bottleneck'", shown(block))
         return
     for key, each in (("hidden_sizes", widths), ("depths", depths)):
