@@ -234,11 +234,17 @@ def test_a_class_that_is_no_dataclass_is_refused():
 
 def test_a_field_that_is_a_method_of_dicts_is_refused():
     """It would take the method away from everyone who uses the dict."""
-    with pytest.raises(OutputDefinitionError, match=r"Wrong\.values cannot be an entry: every dict has a method"):
+    with pytest.raises(OutputDefinitionError, match=r"Wrong\.values cannot be an entry: every output has a method"):
 
         @dataclass
         class Wrong(ModelOutput):
             values: Tensor | None = None
+
+    with pytest.raises(OutputDefinitionError, match=r"'to_tuple'"):
+
+        @dataclass
+        class Worse(ModelOutput):
+            to_tuple: Tensor | None = None
 
 
 def test_a_field_that_is_given_by_field_is_refused():

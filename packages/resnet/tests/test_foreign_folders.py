@@ -188,6 +188,14 @@ def test_values_that_no_layer_has_are_named():
         ),
         ({"model_args": [1], "num_classes": 2}, "model_args: expected an object, found [1]"),
         ({"label_names": 7, "num_classes": 2}, "label_names: expected the names of the classes, found 7"),
+        (
+            {"label_names": {"cat": 0}, "num_classes": 2},
+            "label_names: expected the names of the classes by their numbers, found 'cat'",
+        ),
+        (
+            {"label_names": {"0": "cat"}, "num_classes": 10**12},
+            "num_classes: expected at most 1000000 where only some have names, found 1000000000000",
+        ),
     ],
 )
 def test_what_is_no_file_of_timm_is_named(values: dict[str, Any], expected: str):
@@ -272,6 +280,9 @@ def test_a_backbone_of_transformers_is_a_backbone(tmp_path: Path):
         ({"hidden_sizes": "wide"}, "hidden_sizes: expected 4 numbers, found 'wide'"),
         ({"hidden_sizes": [6, 8, 8, 8]}, "hidden_sizes: expected multiples of 4, the expansion of a bottleneck, found"),
         ({"layer_type": "wide"}, "layer_type: expected 'basic' or 'bottleneck', found 'wide'"),
+        ({"layer_type": ["basic"]}, "layer_type: expected 'basic' or 'bottleneck', found ['basic']"),
+        ({"architectures": 7}, "architectures: expected"),
+        ({"architectures": [["ResNetModel"]]}, "architectures[0]: expected"),
         ({"out_features": ["stem"]}, "out_features: expected no stem, found ['stem']. The stem of Transformers ends"),
         ({"out_indices": [0, 2]}, "out_features: expected no stem, found [0, 2]. The stem of Transformers ends"),
     ],

@@ -359,6 +359,11 @@ def test_a_folder_without_either_file_is_refused(tmp_path: Path):
             "pretrained_cfg.input_size: expected [channels, height, width], found [224]",
         ),
         ({"image_mean": [0.5] * 3, "image_std": [0.0] * 3}, "std[0]: expected a float and at least 1e-06"),
+        ({"architecture": "resnet18", "model_args": 7}, "model_args: expected an object, found 7"),
+        (
+            {"architecture": "resnet18", "model_args": {"in_chans": 10**9}},
+            "model_args.in_chans: expected a number of channels, at most 65536, found 1000000000",
+        ),
     ],
 )
 def test_what_timms_transform_cannot_do_is_refused(values: dict[str, Any], message: str, tmp_path: Path):

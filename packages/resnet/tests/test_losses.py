@@ -109,6 +109,8 @@ def test_other_labels_are_not_smoothed(labels: Tensor, problem: Any):
         ([0, 2, 1, 1], None, "expected a tensor, found list. Make one with torch.tensor()."),
         (SINGLE + 1, None, "expected classes from 0 to 2, or -100, found classes from 1 to 3."),
         (SINGLE - 1, None, "expected classes from 0 to 2, or -100, found classes from -1 to 1."),
+        (MANY.to(torch.complex64), "regression", "expected real numbers of two bytes at least, or integers, found"),
+        (MANY.to(torch.float8_e4m3fn), None, "found torch.float8_e4m3fn of shape (4, 3)."),
     ],
 )
 def test_labels_that_do_not_fit_are_errors(labels: Any, problem: Any, text: str):
@@ -148,6 +150,14 @@ def test_pixels_of_class_255_do_not_count():
     assert torch.equal(segmentation_loss(MAP, labels), segmentation_loss(MAP, labels.to(torch.uint8)))
 
 
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_half_labels_leave_the_loss_as_exact_as_the_logits(problem: Any):
+    """Numbers of two dtypes are compared in the more exact one."""
+    loss = classification_loss(LOGITS, MANY.half(), problem_type=problem)
+
+    assert torch.equal(loss, classification_loss(LOGITS, MANY.half().float(), problem_type=problem))
+
+
 def test_pixels_are_smoothed():
     """Smoothing is torch's."""
     expected = functional.cross_entropy(MAP, PIXELS, label_smoothing=0.1)
@@ -165,6 +175,14 @@ def test_a_single_class_of_pixels_is_there_or_not():
     assert torch.allclose(segmentation_loss(MAP[:, :1], labels), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_a_single_class_of_pixels_is_told_by_any_integer(dtype: torch.dtype):
+    """What reads masks from files makes small integers of them."""
+    labels = (PIXELS > 0).long()
+
+    assert torch.equal(segmentation_loss(MAP[:, :1], labels.to(dtype)), segmentation_loss(MAP[:, :1], labels))
+
+
 @pytest.mark.parametrize(
     ("logits", "labels", "text"),
     [
@@ -173,6 +191,7 @@ def test_a_single_class_of_pixels_is_there_or_not():
         (MAP, PIXELS + 1, "expected classes from 0 to 2, or 255, found classes from 1 to 3."),
         (MAP, None, "expected a tensor, found NoneType."),
         (MAP[:, :1], PIXELS, "labels: expected classes from 0 to 1, or 255, found classes from 0 to 2."),
+        (MAP[:, :1], (PIXELS - 2).to(torch.int8), "classes from 0 to 1, or 255, found classes from -2 to 0."),
         (MAP[:, :1].expand(2, 256, 4, 5), PIXELS, "learnt from at most 255 classes, found num_labels=256."),
     ],
 )

@@ -73,6 +73,15 @@ def test_more_is_answered_on_demand():
     assert torch.equal(answer.logits, logits)
 
 
+@pytest.mark.parametrize("norm", ["simplenorm2d", "layernorm2d"])
+def test_the_narrowest_head_tells_pixels_apart(norm: str):
+    """A fourth of four channels would be one, which normalisation across channels leaves without a value."""
+    answer = segmenter(channels=(4, 4, 4, 4), norm_layer=norm)(IMAGES)
+
+    assert answer.logits.isfinite().all()
+    assert (answer.logits.amax((2, 3)) - answer.logits.amin((2, 3)) > 1e-3).all()
+
+
 @pytest.mark.parametrize("norm", ["groupnorm", "layernorm2d"])
 def test_the_layers_of_the_head_are_those_of_the_config(norm: str):
     """Normalisation and activation are the network's; groups are fewer where the channels are."""
