@@ -176,6 +176,25 @@ def test_hooks_run_before_saving():
     assert str(caught.value) == "Counted: 1 problem.\n  layers: expected at least one layer, found none"
 
 
+def test_a_config_is_saved_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A tilde at the beginning of the folder is the user's home, as it is where a model is saved or loaded."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = PreTrainedConfig(architectures=["Model"])
+    config.save_pretrained("~/new")
+
+    assert PreTrainedConfig.from_pretrained(tmp_path / "new") == PreTrainedConfig.from_pretrained("~/new") == config
+
+
+@pytest.mark.parametrize("folder", ["", "a\0b", "~nobody-of-that-name/x"])
+def test_a_config_is_saved_nowhere_but_in_a_folder(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A path that is none is refused, instead of taken for the present folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnsafePathError, match="Give the path of a folder"):
+        PreTrainedConfig().save_pretrained(folder)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_config_is_not_saved_into_a_file(tmp_path: Path):
     """Saving to the path of a file is refused, and the file is untouched."""
     (tmp_path / "file").write_text("precious")

@@ -63,7 +63,7 @@ REFUSED = {
     ),
     "a misspelt block": (
         {"block_type": "Basic"},
-        Problem("block_type", "one of 'basic', 'bottleneck' or a tuple of 4", "'Basic'"),
+        Problem("block_type", "one of 'basic', 'bottleneck' or a tuple of 4", "'Basic'", "Did you mean 'basic'?"),
     ),
     "a misspelt block of four": (
         {"block_type": ("basic", "basic", "Bottleneck", "basic")},
@@ -127,7 +127,7 @@ REFUSED = {
     ),
     "an argument that blocks do not have": (
         {"block_args": {"attention": "se"}},
-        Problem("block_args.attention", "a field of BlockArgs", "'se'"),
+        Problem("block_args.attention", "a field of BlockArgs", "'se'", "Its fields are: attn_layer, rd_ratio."),
     ),
     "a blur that the stem does not take": (
         {"aa_layer": "blurpc"},

@@ -22,7 +22,7 @@ from timm.data import create_transform, resolve_data_config
 from timm.models import save_for_hf
 from torch import Tensor
 
-from nameplate_config import ConfigError, ConfigFileError, SourceNotFoundError, UnknownOptionError
+from nameplate_config import ConfigError, ConfigFileError, SourceNotFoundError, UnknownOptionError, UnsafePathError
 from nameplate_resnet import ImageProcessorConfig, ResnetConfig
 
 PHOTOGRAPH = Image.fromarray(load_sample_image("china.jpg"))
@@ -392,6 +392,18 @@ def test_numbers_that_contradict_are_refused(arguments: dict[str, Any], message:
         ImageProcessorConfig(**arguments)
 
     assert message in str(caught.value)
+
+
+def test_a_path_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """An empty path is not the present folder, and a tilde is the user's home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(UnsafePathError, match="'' is no path"):
+        ImageProcessorConfig().save_pretrained("")
+    ImageProcessorConfig(size=(64, 64)).save_pretrained("~/new")
+
+    assert ImageProcessorConfig.from_pretrained(tmp_path / "home" / "new").size == (64, 64)
+    assert [each.name for each in tmp_path.iterdir()] == ["home"]
 
 
 def test_no_library_of_images_is_imported():

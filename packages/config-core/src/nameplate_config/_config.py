@@ -26,7 +26,7 @@ from nameplate_config._scalars import InvalidValueError, JSONSchema
 from nameplate_config._settings import read_settings
 from nameplate_config._source import Source, open_source, split_options
 from nameplate_config.errors import ConfigError, ConfigFileError, Problem
-from nameplate_config.files import locked, make_folder, replace_file
+from nameplate_config.files import folder_of, locked, make_folder, replace_file
 from nameplate_config.record import CONFIG_NAME, mirror_bytes, read_config_values
 from nameplate_config.strict_json import readable_text
 from nameplate_config.typing import PublishOptions, StrPath
@@ -438,11 +438,11 @@ class PreTrainedConfig(ConfigInstance):
         Raises:
             ConfigError: If a container was changed in place and no longer fits its field.
             SourceCodeError: If the class is registered and its code cannot be copied; nothing is written.
-            UnsafePathError: If the path is a file.
+            UnsafePathError: If the path is a file, or none.
             OSError: If the system cannot write; the old file is untouched.
         """
         check_options(options)
-        target = Path(folder)
+        target = folder_of(folder)
         make_folder(target)
         data, code = self._files(target)
         # Of a folder that is not locked, a model that is saved into it meanwhile removes the drafts of code as litter.

@@ -13,7 +13,7 @@ from nameplate_config._json_schema import ConfigReference
 from nameplate_config._scalars import MOST_PROBLEMS, Codec, InvalidValueError, JSONSchema, Site
 from nameplate_config.errors import ConfigError, NameplateError, Problem
 from nameplate_config.typing import JSONValue
-from nameplate_config.wording import did_you_mean, shown, with_article
+from nameplate_config.wording import did_you_mean, listed, shown, with_article
 
 Lookup = Callable[[str], type[PreTrainedConfig]]
 """Finds the config class of a `model_type`, or raises."""
@@ -130,9 +130,10 @@ def _refuse_unknown(kind: type[PreTrainedConfig], value: Mapping[str, Any], site
     if unknown and not schema.open:
         names = schema.known_names()
         expected = f"a field of {schema.owner}"
+        own = f"Its fields are: {listed(field.name for field in schema.fields.values() if not field.inherited)}."
         raise InvalidValueError(
             *(
-                Problem(site.attribute(name).path, expected, shown(value[name]), did_you_mean(name, names))
+                Problem(site.attribute(name).path, expected, shown(value[name]), did_you_mean(name, names) or own)
                 for name in unknown[:MOST_PROBLEMS]
             )
         )

@@ -93,7 +93,8 @@ class UnionCodec(Codec):
         deepest = max((error.problems[0] for error in refusals), key=lambda problem: len(problem.path))
         if deepest.path != site.path:  # a container of the right kind with a wrong element: name the element
             raise InvalidValueError(deepest)
-        raise site.refuse(self.expected, value)
+        hints = (problem.hint for error in refusals for problem in error.problems)
+        raise site.refuse(self.expected, value, next(filter(None, hints), ""))
 
     def _candidates(self, value: Any) -> dict[str, Codec]:
         """Return the members that a value may be of.

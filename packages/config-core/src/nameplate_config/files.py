@@ -14,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, Self
 
 from nameplate_config.errors import NameplateError, SourceNotFoundError, UnsafePathError
+from nameplate_config.typing import StrPath
 from nameplate_config.wording import listed, sentences, shown
 
 try:
@@ -95,6 +96,30 @@ def read_file(path: Path, *, limit: int, too_large: Callable[[str], NameplateErr
             message = f"{str(path)!r} has {size:,} bytes; at most {limit:,} are read."
             raise too_large(message)
         return file.read(size)  # a buffer of the limit would cost more than most files
+
+
+def folder_of(folder: StrPath) -> Path:
+    """Return the path of a folder to save into; ``~`` is the home of the user.
+
+    Args:
+        folder: What a user gave as the path.
+
+    Raises:
+        UnsafePathError: If it is empty, or no path at all.
+
+    Example:
+        >>> folder_of("checkpoint").as_posix()
+        'checkpoint'
+    """
+    text = os.fspath(folder)
+    if not text or "\0" in text:
+        message = f"{shown(text)} is no path, so nothing can be saved there. Give the path of a folder."
+        raise UnsafePathError(message)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        message = f"{shown(text)} begins with a home that is not known. Give the path of a folder."
+        raise UnsafePathError(message) from error
 
 
 def make_folder(folder: Path) -> None:

@@ -138,11 +138,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         'num_labels'
         >>> nearest("dropout", ["layers"]) is None
         True
+        >>> nearest("Relu", ["elu", "relu"])
+        'relu'
     """
     if len(name) > _LONGEST_NAME:
         return None
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return found[0] if found else None
+    names = list(known)
+    same = (each for each in names if each.casefold() == name.casefold())
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    return next(same, found[0] if found else None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

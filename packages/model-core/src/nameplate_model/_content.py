@@ -3,20 +3,17 @@
 Nothing here writes; `_save` does.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from nameplate_config import PreTrainedConfig, UnknownOptionError, UnsafePathError
+from nameplate_config import PreTrainedConfig, UnknownOptionError
 from nameplate_config.code import code_beside
-from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
 from nameplate_model._exported import in_layout, layout_of
 from nameplate_model._save import Checkpoint
@@ -84,23 +81,6 @@ def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:
     if options.get("save_function") is not None and not callable(options["save_function"]):
         message = f"save_function must be a function, found {shown(options['save_function'])}; it is not called."
         raise UnknownOptionError(message)
-
-
-def folder_of(folder: StrPath) -> Path:
-    """Return the path of a folder to save into; ``~`` is the home of the user.
-
-    Raises:
-        UnsafePathError: If it is empty, or no path at all.
-    """
-    text = os.fspath(folder)
-    if not text or "\0" in text:
-        message = f"{shown(text)} is no path, so nothing can be saved there. Give the path of a folder."
-        raise UnsafePathError(message)
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        message = f"{shown(text)} begins with a home that is not known. Give the path of a folder."
-        raise UnsafePathError(message) from error
 
 
 def _without_ignored(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:

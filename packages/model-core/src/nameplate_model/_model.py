@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from nameplate_config import PreTrainedConfig, Source, UnknownOptionError
+from nameplate_config.files import folder_of
 from nameplate_config.typing import PublishOptions, StrPath
 from nameplate_config.wording import shown
 from nameplate_model._auto_class import own_config, registered_for
 from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
-from nameplate_model._content import check_options, checkpoint_of, folder_of
+from nameplate_model._content import check_options, checkpoint_of
 from nameplate_model._heads import open_heads
 from nameplate_model._load import load
 from nameplate_model._materialize import materialize

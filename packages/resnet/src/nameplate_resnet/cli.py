@@ -120,10 +120,12 @@ def evaluate(source: str, images: Path, output: Path | None, **options: Any) -> 
     """Measure how often the classifier of SOURCE is right about IMAGES, a folder with a sub-folder for each class."""
     import json  # noqa: PLC0415 - as the docstring says
 
-    from nameplate_config.files import replace_file  # noqa: PLC0415
+    from nameplate_config.files import make_folder, replace_file  # noqa: PLC0415
     from nameplate_resnet.publishing.repository import open_model  # noqa: PLC0415
 
     opened = open_source(source)
+    if output is not None:
+        make_folder(output.parent)  # before the work, not after it
     metrics = _measured(opened, open_model(opened), {**options, "images": images})
     for name, value in metrics.values.items():
         click.echo(f"{name} {value:.4f}")
@@ -138,11 +140,14 @@ def evaluate(source: str, images: Path, output: Path | None, **options: Any) -> 
 def convert(source: str, folder: Path, layout: str) -> None:
     """Write the model of SOURCE into FOLDER, as we, timm or Transformers lay it out."""
     from nameplate_resnet.image_processing_resnet import ImageProcessorConfig  # noqa: PLC0415 - as the docstring says
-    from nameplate_resnet.publishing.repository import open_model  # noqa: PLC0415
+    from nameplate_resnet.publishing.repository import open_model, tell_timm  # noqa: PLC0415
 
     opened = open_source(source)
     processor = ImageProcessorConfig.from_pretrained(opened)
-    open_model(opened).save_pretrained(folder, layout=_LAYOUTS[layout])
+    model = open_model(opened)
+    if layout == "timm":
+        tell_timm(model, processor)
+    model.save_pretrained(folder, layout=_LAYOUTS[layout])
     processor.save_pretrained(folder)
     click.echo(f"wrote {folder}")
 
@@ -178,7 +183,8 @@ def _measured(source: Source, model: "ResnetPreTrainedModel", options: dict[str,
 
     try:
         model.to(torch.device(options["device"]))
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        next(model.parameters()).cpu()  # which a device without memory of its own, such as meta, refuses
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch without CUDA asserts
         message = f"there is no device {options['device']!r} here: {str(error).partition(chr(10))[0]}"
         raise click.UsageError(message) from error
     how = {name: options[name] for name in ("split", "batch_size")}

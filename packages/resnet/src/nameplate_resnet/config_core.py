@@ -5,9 +5,13 @@ Transformers is, on `standin_config`. Transformers refuses code with imports tha
 in a `try`, so the modules that are copied beside a checkpoint import the core through this one.
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 try:
+    if __name__.startswith("transformers_modules.") and find_spec("nameplate_model") is None:
+        raise ModuleNotFoundError(name="nameplate_model")  # whose stand-in takes no config of the core
+
     from annotated_types import Ge, Gt, Le
 
     from nameplate_config import (
@@ -23,7 +27,7 @@ try:
     )
     from nameplate_config.wording import did_you_mean, listed, sentences, shown
 except ModuleNotFoundError as error:
-    if TYPE_CHECKING or error.name not in {"annotated_types", "nameplate_config"}:
+    if TYPE_CHECKING or error.name not in {"annotated_types", "nameplate_config", "nameplate_model"}:
         raise
     from .standin_config import (
         BackboneConfigMixin,

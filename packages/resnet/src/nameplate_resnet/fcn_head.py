@@ -19,9 +19,9 @@ _LEAST_WIDTH = 2  # of the head: normalised across its channels, one alone would
 def build_fcn_head(config: ResnetConfig, *, features: int) -> nn.Sequential:
     """Return the head of a fully convolutional network, the same as torchvision's `FCNHead`.
 
-    A 3x3 convolution to a fourth of the channels, two at least, normalisation, activation, dropout of 0.1 in training, and a 1x1
-    convolution to the classes. Normalisation and activation are those of the config; group normalisation has fewer
-    groups where there are few channels.
+    A 3x3 convolution to a fourth of the channels, two at least, normalisation, activation, dropout of 0.1 in training,
+    and a 1x1 convolution to the classes. Normalisation and activation are those of the config; group normalisation has
+    fewer groups where there are few channels.
 
     Args:
         config: What names the layers and counts the classes.

@@ -7,7 +7,6 @@ are imported only when a transform is made.
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack, overload
 
 from annotated_types import Ge, Le, MinLen
@@ -25,7 +24,7 @@ from nameplate_config import (
     publish,
     split_options,
 )
-from nameplate_config.files import make_folder, replace_file
+from nameplate_config.files import folder_of, make_folder, replace_file
 from nameplate_config.strict_json import LARGEST_CONFIG, readable_text
 from nameplate_config.typing import PublishOptions, StrPath
 from nameplate_config.wording import did_you_mean, reason, sentences, shown
@@ -274,11 +273,11 @@ class ImageProcessorConfig(PreTrainedConfig):
             **options: How to publish it, see `nameplate_config.typing.PublishOptions`.
 
         Raises:
-            UnsafePathError: If the path is a file.
+            UnsafePathError: If the path is a file, or none.
             OSError: If the system cannot write; the old file is untouched.
         """
         check_publish_options(options)
-        target = Path(folder)
+        target = folder_of(folder)
         make_folder(target)
         replace_file(target / PROCESSOR_NAME, [self._file()])
         if push_to_hub:

@@ -32,7 +32,7 @@ class PreTrainedConfig(transformers.PreTrainedConfig):
         named = {self.attribute_map.get(name, name): each for name, each in values.items()}
         fields = {name: named.pop(name, copy.deepcopy(default)) for name, default in self.defaults.items()}
         for name, value in fields.items():
-            setattr(self, name, _decoded(value, self.defaults[name]))
+            setattr(self, name, value)
         super().__post_init__(**named)
         self._name_labels()
 
@@ -47,9 +47,14 @@ class PreTrainedConfig(transformers.PreTrainedConfig):
         return {**super().to_dict(), **own}
 
     def __setattr__(self, key: str, value: Any) -> None:
+        if key in self.defaults:
+            value = _decoded(value, self.defaults[key])
         super().__setattr__(key, value)
         if self.attribute_map.get(key, key) == self.attribute_map.get("num_labels"):
             self._name_labels()
+        elif key == "id2label" and value and "_post_init_done" in vars(self):
+            super().__setattr__("label2id", {label: index for index, label in value.items()})
+            super().__setattr__("num_labels", len(value))
 
     def _name_labels(self) -> None:
         """Number the labels if there are none for each class: pipelines ask for them."""

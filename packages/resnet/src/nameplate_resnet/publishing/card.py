@@ -3,6 +3,7 @@
 Only words. Nothing is said that the other files of the repository do not show.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,9 +95,14 @@ def _measured(facts: Facts) -> str:
     metrics = facts.metrics
     if metrics is None:
         return ""
-    data = f"{metrics.dataset}, {metrics.split}" if metrics.split else metrics.dataset
-    rows = (f"| {name} | {_number(name, value)} |" for name, value in metrics.values.items())
+    data = _literal(f"{metrics.dataset}, {metrics.split}" if metrics.split else metrics.dataset)
+    rows = (f"| {_literal(name)} | {_number(name, value)} |" for name, value in metrics.values.items())
     return "\n".join([f"## Measured on {data}", "", "| metric | value |", "|---|---|", *rows])
+
+
+def _literal(text: str) -> str:
+    """Return a text of others so that Markdown shows it, and makes no table, link, picture or tag of it."""
+    return re.sub(r"([\\`*\[\]<>|#!&])", r"\\\1", " ".join(text.split()))
 
 
 def _number(name: str, value: float) -> str:

@@ -85,14 +85,21 @@ def read_metrics(source: Source) -> Metrics | None:
 
 def _wrong(values: Mapping[str, Any]) -> Iterator[Problem]:
     dataset, metrics = values.get("dataset"), values.get("metrics")
-    if not isinstance(values.get("task", ""), str):
+    if not _is_line(values.get("task", "")):
         yield Problem("task", "a text", shown(values["task"]))
     texts = dataset.values() if isinstance(dataset, dict) and dataset.get("name") else [None]
-    if not all(isinstance(each, str) for each in texts):
+    if not all(map(_is_line, texts)):
         yield Problem("dataset", "the name of the data, and its split", shown(dataset))
     if not isinstance(metrics, dict) or not metrics:
         yield Problem("metrics", "at least one number by its name", shown(metrics))
         return
     for name, value in metrics.items():
+        if not name or not _is_line(name):
+            yield Problem("metrics", "names of one line", shown(name))
         if type(value) not in (int, float) or not math.isfinite(value):
             yield Problem(f"metrics.{plain(name)}", "a number", shown(value))
+
+
+def _is_line(value: object) -> bool:
+    """Whether a value is a text that a card can show in one line."""
+    return isinstance(value, str) and value.isprintable()

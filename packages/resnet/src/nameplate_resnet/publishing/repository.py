@@ -13,7 +13,7 @@ from nameplate_config import ConfigError, Source, publish
 from nameplate_config.code import SourceFiles, digest_of, drafted_code, source_files
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.typing import PublishOptions
-from nameplate_config.wording import listed, sentences
+from nameplate_config.wording import listed, sentences, shown
 from nameplate_resnet import modeling_resnet
 from nameplate_resnet.architecture import ARCHITECTURE
 from nameplate_resnet.configuration_resnet import ResnetConfig
@@ -61,13 +61,17 @@ def open_model(source: Source) -> ResnetPreTrainedModel:
         source: Its place, as `nameplate_config.open_source` answers it; in any format that the package reads.
 
     Raises:
-        NameplateError: If it cannot be loaded.
+        NameplateError: If it cannot be loaded, or lacks a tensor of that class.
     """
     config = ResnetConfig.from_pretrained(source)
     named = next(iter(config.architectures or ()), "")
     name = _CLASSES["AutoModel"] if named == _CLASSES["AutoBackbone"] else named
     cls = getattr(modeling_resnet, name) if name in _HEADS else ResnetModelForImageClassification
     model: ResnetPreTrainedModel = cls.from_pretrained(source)
+    if model.load_report.missing:
+        found = f"{source.name} has no {listed(model.load_report.missing)}, so {cls.__name__} would begin at random."
+        message = sentences(found, f"Its architectures say {named!r}." if named else "")
+        raise PublishingError(message)
     return model
 
 
@@ -92,10 +96,12 @@ def compose(
         ``"timm"``, or None where timm has no such model and does not read the folder.
 
     Raises:
-        PublishingError: If something lies in the folder, or the model is of no class that others could load.
+        PublishingError: If something lies in the folder, the id is none, or the model is of no class that others could
+            load.
         NameplateError: If the model cannot be saved.
     """
     claims = claims or Claims()
+    _require_id(repository)
     auto_class = _HEADS.get(type(model).__name__)
     if auto_class is None:
         message = f"{type(model).__name__} is not published by itself: expected {listed(_HEADS)}."
@@ -107,8 +113,11 @@ def compose(
     code, auto_map = _code(auto_class)
     config: Any = model.config  # also keeps what no field of it says
     config.auto_map = auto_map
-    config.pretrained_cfg = {**(getattr(config, "pretrained_cfg", None) or {}), **processor.pretrained_cfg()}
     layout = _layout(model)
+    if layout == "timm":
+        tell_timm(model, processor)
+    elif hasattr(config, "pretrained_cfg"):
+        del config.pretrained_cfg  # for which Transformers takes a folder for timm's
     model.save_pretrained(folder, max_shard_size="1TB", layout=layout)
     with drafted_code(folder, code.files) as write:
         write()
@@ -128,6 +137,12 @@ def compose(
     for name, data in _said(facts).items():
         replace_file(folder / name, [data])
     return layout
+
+
+def tell_timm(model: ResnetPreTrainedModel, processor: ImageProcessorConfig) -> None:
+    """Put how images are prepared into the config of a model, from where it gets into timm's file."""
+    config: Any = model.config  # also keeps what no field of it says
+    config.pretrained_cfg = {**(getattr(config, "pretrained_cfg", None) or {}), **processor.pretrained_cfg()}
 
 
 def send(folder: Path, repository: str, *, keep_card: bool = False, **options: Unpack[PublishOptions]) -> str:
@@ -153,6 +168,18 @@ def send(folder: Path, repository: str, *, keep_card: bool = False, **options: U
     if keep_card:
         del files[CARD_NAME]
     return publish(repository, files, "Publish model", once, _STALE, **options)
+
+
+def _require_id(repository: str) -> None:
+    """Refuse what the Hub would not take: it stands in the code that the card shows."""
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 - only when something is published
+    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415 - as above
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        message = f"no repository can be called {shown(repository)}. Give an id such as 'user/name'."
+        raise PublishingError(message) from error
 
 
 def _layout(model: ResnetPreTrainedModel) -> str | None:
