@@ -191,14 +191,14 @@ def test_each_program_trains_what_loads_by_name(
 
 
 def test_the_figures_say_what_a_model_card_quotes(room: Callable[[str], ModuleType], tmp_path: Path) -> None:
-    """`metrics.json` names task, data, split and figures, and what they were trained with."""
+    """`model/metrics.json` names task, data, split and figures, and what they were trained with."""
     recipe, results = room("recipe"), room("results")
     model = recipe.new_model(recipe.Recipe())
     epoch = room("judging").Epoch(rate=0.1, train_loss=2.0, test_loss=2.0, test_accuracy=0.1)
 
     accuracy = results.write_results(model, [epoch], 0, tmp_path)
 
-    said = json.loads((tmp_path / "metrics.json").read_bytes())
+    said = json.loads((tmp_path / "model/metrics.json").read_bytes())
     assert (said["task"], said["metrics"]["accuracy"]) == ("image-classification", accuracy)
     assert said["dataset"] == {
         "name": "UCI handwritten digits, as in scikit-learn",

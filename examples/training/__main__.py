@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     print(f"{len(history)} epochs; {perf_counter() - started:.0f} s here, on {machine.device} in {machine.precision}")
     print(f"accuracy on held-out digits: {write_results(model, history, recipe.seed, folder):.2%}")
-    for name in ("model", "metrics.json", "history.json", "curves.png", "confusion.png", "features.png", "cam.png"):
+    for name in ("model", "history.json", "curves.png", "confusion.png", "features.png", "cam.png"):
         print(f"wrote {folder / name}")
     return 0
 

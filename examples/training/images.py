@@ -6,11 +6,16 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from nameplate_resnet import ImageProcessorConfig
+
 NAME = "UCI handwritten digits, as in scikit-learn"
 """What the data are called where a result is quoted."""
 
 PIXELS = 64
 """Side of the enlarged scans. With an output stride of 8 each pixel of the last maps is one of the 8x8 scan."""
+
+PROCESSOR = ImageProcessorConfig(size=(PIXELS, PIXELS), crop_pct=1.0, interpolation="bilinear", mean=(0.5,), std=(0.5,))
+"""How an image file becomes what the network sees, but for the rounding to bytes in between."""
 
 
 def enlarged(scans: Tensor) -> Tensor:

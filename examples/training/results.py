@@ -7,7 +7,7 @@ from pathlib import Path
 
 from examples.quickstart.digits import load_splits
 from examples.training import pictures
-from examples.training.images import NAME
+from examples.training.images import NAME, PROCESSOR
 from examples.training.judging import Epoch, evaluate
 
 from nameplate_config.files import replace_file
@@ -17,7 +17,9 @@ from nameplate_resnet import ResnetModelForImageClassification
 def write_results(model: ResnetModelForImageClassification, history: Sequence[Epoch], seed: int, folder: Path) -> float:
     """Save a trained model into ``folder/model``, judge it, and leave numbers and pictures; return the accuracy.
 
-    ``metrics.json`` is what a model card quotes; ``history.json`` has a row for each epoch.
+    Beside the model lie ``preprocessor_config.json``, by which an image becomes what the network reads, and
+    ``metrics.json``, which its card quotes: `nameplate-resnet publish` takes the folder as it is. ``history.json`` has
+    a row for each epoch.
 
     Args:
         model: The model that was trained.
@@ -26,6 +28,7 @@ def write_results(model: ResnetModelForImageClassification, history: Sequence[Ep
         folder: Where everything goes.
     """
     model.eval().save_pretrained(folder / "model")
+    PROCESSOR.save_pretrained(folder / "model")
     images, held_out = load_splits()
     found = evaluate(model, held_out, model.device)
     metrics = {
@@ -42,6 +45,6 @@ def write_results(model: ResnetModelForImageClassification, history: Sequence[Ep
     }
     for name, data in drawn.items():
         replace_file(folder / name, [data])
-    for name, content in (("history.json", [asdict(each) for each in history]), ("metrics.json", metrics)):
+    for name, content in (("history.json", [asdict(each) for each in history]), ("model/metrics.json", metrics)):
         replace_file(folder / name, [json.dumps(content, indent=2).encode() + b"\n"])
     return found.accuracy

@@ -99,6 +99,15 @@ def test_a_checkpoint_is_converted_for_others(checkpoint: Path, tmp_path: Path):
         assert ImageProcessorConfig.from_pretrained(tmp_path / layout) == PROCESSOR
 
 
+def test_timm_is_told_how_images_are_prepared(checkpoint: Path, tmp_path: Path):
+    """What `preprocessor_config.json` said is in the file that timm reads too."""
+    call("convert", checkpoint, tmp_path / "timm", "--layout", "timm")
+    network: Any = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True)
+    data: dict[str, Any] = timm.data.resolve_model_data_config(network)
+
+    assert (data["input_size"], data["crop_pct"]) == ([3, 32, 32], 1.0)
+
+
 def test_a_layout_that_nobody_has_is_a_wrong_command(checkpoint: Path, tmp_path: Path):
     """The exit code is 2, and the layouts are listed."""
     done = call("convert", checkpoint, tmp_path / "out", "--layout", "tim")
@@ -186,12 +195,67 @@ def test_images_that_cannot_be_measured_on_are_refused(
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("fields", "classes", "said"),
+    [
+        ({"num_labels": 1}, ["blue"], "with num_classes=1 and problem_type=None there is no guess"),
+        ({"num_labels": 3, "problem_type": "regression"}, ["blue"], "problem_type='regression' there is no guess"),
+        ({"num_labels": 11}, [str(number) for number in range(11)], "By their letters '10' comes before '2'"),
+        ({"id2label": {0: "crane", 1: "dog", 2: "crane"}}, ["crane"], "the label 'crane' stands for 2 classes"),
+        ({"num_labels": 1 + 1, "input_channels": 1}, ["0", "1"], "makes images of 3 channels: expected 1, as input_"),
+    ],
+)
+def test_what_would_be_counted_wrongly_is_refused(
+    fields: dict[str, Any], classes: list[str], said: str, tmp_path: Path
+):
+    """No number is printed where none of them means anything, or where it is open which class a folder is."""
+    ResnetModelForImageClassification(ResnetConfig(**SMALL, **fields)).save_pretrained(tmp_path / "model")
+    PROCESSOR.save_pretrained(tmp_path / "model")
+    for name in classes:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "images" / name / "one.png")
+    done = call("evaluate", tmp_path / "model", tmp_path / "images")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert said in done.stderr
+
+
+def test_a_model_that_answers_no_numbers_is_not_measured(checkpoint: Path, images: Path):
+    """NaN is the first guess of every comparison, and none of the model."""
+    model = ResnetModelForImageClassification.from_pretrained(checkpoint)
+    with torch.no_grad():
+        model.model.fc.bias.fill_(torch.nan)
+    model.save_pretrained(checkpoint)
+    done = call("evaluate", checkpoint, images)
+
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "the model answers NaN, so nothing can be measured of it." in done.stderr
+
+
+def test_a_model_of_half_precision_is_measured_in_it(checkpoint: Path, images: Path):
+    """The images become numbers of the kind that its weights are."""
+    ResnetModelForImageClassification.from_pretrained(checkpoint).to(torch.bfloat16).save_pretrained(checkpoint)
+    done = call("evaluate", checkpoint, images)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("accuracy ")
+
+
+def test_hidden_files_are_no_images(checkpoint: Path, images: Path):
+    """What a file manager leaves beside the images is not read."""
+    expected = call("evaluate", checkpoint, images).stdout
+    (images / "red" / "._one.png").write_bytes(b"no picture")
+
+    assert call("evaluate", checkpoint, images).stdout == expected
+
+
 def test_a_device_that_is_not_there_is_a_wrong_command(checkpoint: Path, images: Path):
     """The exit code is 2, also for what is no device at all."""
     done = call("evaluate", checkpoint, images, "--device", "gpu")
 
     assert done.exit_code == 2
     assert "there is no device 'gpu' here" in done.output
+    assert "there is no device 'meta' here" in call("evaluate", checkpoint, images, "--device", "meta").output
 
 
 # ---- publish

@@ -191,7 +191,7 @@ def test_a_single_class_of_pixels_is_told_by_any_integer(dtype: torch.dtype):
         (MAP, PIXELS + 1, "expected classes from 0 to 2, or 255, found classes from 1 to 3."),
         (MAP, None, "expected a tensor, found NoneType."),
         (MAP[:, :1], PIXELS, "labels: expected classes from 0 to 1, or 255, found classes from 0 to 2."),
-        (MAP[:, :1], (PIXELS - 2).to(torch.int8), "classes from 0 to 1, or 255, found classes from -2 to 0."),
+        (MAP[:, :1], (PIXELS - 1).to(torch.int8), "classes from 0 to 1, or 255, found classes from -1 to 1."),
         (MAP[:, :1].expand(2, 256, 4, 5), PIXELS, "learnt from at most 255 classes, found num_labels=256."),
     ],
 )

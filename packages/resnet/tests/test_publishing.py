@@ -13,9 +13,10 @@ import torch
 from click.testing import CliRunner
 from huggingface_hub import ModelCard
 from torch import Tensor
+from transformers import AutoImageProcessor
 
 from nameplate_auto import AutoBackbone, AutoModel, AutoModelForImageClassification, read_remote_code
-from nameplate_config import NameplateError, open_source
+from nameplate_config import NameplateError, SourceNotFoundError, open_source
 from nameplate_conformance import Report, certificate, verify_certificate
 from nameplate_conformance.cli import main as suite
 from nameplate_conformance.law import SPEC, all_laws
@@ -203,6 +204,33 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("repository", ["", "user/a\nb", 'user/"; import os', "user/a/b"])
+def test_what_is_no_id_is_refused(repository: str, tmp_path: Path):
+    """It would stand in the code of the card; nothing is written."""
+    with pytest.raises(SourceNotFoundError, match=r"^no repository can be called .* Give an id such as 'user/name'\.$"):
+        compose(classifier(), PROCESSOR, tmp_path / "to", repository=repository)
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_checkpoint_without_its_head_is_not_published_as_if_it_had_one(tmp_path: Path):
+    """A body under a name that nobody knows is no classifier whose last layer is random."""
+    ResnetModel(ResnetConfig(**SMALL)).save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, "architectures": ["TheirBody"]}))
+
+    with pytest.raises(PublishingError, match=r"has no model\.fc\.bias, model\.fc\.weight, so ResnetModelForImageC"):
+        open_model(open_source(tmp_path))
+
+
+def test_transformers_finds_the_processor_also_where_timm_has_no_such_model(tmp_path: Path):
+    """In a folder that is not timm's, nothing makes Transformers look for timm's words."""
+    model = classifier(block_args={"attn_layer": "cbam", "rd_ratio": 0.5})
+    model.config.pretrained_cfg = {"crop_pct": 0.5}
+    compose(model, PROCESSOR, tmp_path, repository="user/pets")
+
+    assert AutoImageProcessor.from_pretrained(tmp_path).crop_size == {"height": 64, "width": 64}
+
+
 # ---- what is said of it
 
 
@@ -227,9 +255,28 @@ def test_the_card_says_nothing_that_nobody_measured_or_proved(tmp_path: Path):
     assert [line for line in card.text.splitlines() if line.startswith("## ")] == ["## Use it"]
 
 
+def test_names_of_others_are_no_markdown(tmp_path: Path):
+    """A table, a picture or a link in the name of a metric or of the data is shown as it is written."""
+    said = Metrics(dataset="![conforms](a.svg)", values={"x | 99%": 0.5, "<b>": 0.5})
+    compose(classifier(), PROCESSOR, tmp_path, repository="user/pets", claims=Claims(metrics=said))
+    text = ModelCard.load(tmp_path / "README.md").text
+
+    assert r"## Measured on \!\[conforms\](a.svg)" in text
+    assert r"| x \| 99% | 0.5 |" in text
+    assert r"| \<b\> | 0.5 |" in text
+
+
 def test_metrics_come_from_the_file_beside_the_checkpoint(composed: Path):
     """What is published beside a model is read again as it was."""
     assert read_metrics(open_source(composed)) == MEASURED
+
+
+def test_metrics_may_say_more_of_the_data(tmp_path: Path):
+    """Of the data only name and split are read."""
+    text = '{"dataset": {"name": "a", "images": 3}, "metrics": {"loss": 1}, "seed": 0}'
+    (tmp_path / "metrics.json").write_text(text)
+
+    assert read_metrics(open_source(tmp_path)) == Metrics(dataset="a", values={"loss": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -240,6 +287,9 @@ def test_metrics_come_from_the_file_beside_the_checkpoint(composed: Path):
         ('{"dataset": {"name": "a"}, "metrics": {}}', r"metrics: expected at least one number by its name, found {}"),
         ('{"dataset": {"name": "a"}, "metrics": {"loss": true}}', r"metrics\.loss: expected a number, found True"),
         ('{"dataset": {"name": 3}, "metrics": {"loss": 1}}', "dataset: expected the name of the data, and its split"),
+        ('{"dataset": {"name": "a\\n# b"}, "metrics": {"loss": 1}}', "dataset: expected the name of the data, and its"),
+        ('{"dataset": {"name": "\\ud800"}, "metrics": {"loss": 1}}', "dataset: expected the name of the data, and its"),
+        ('{"dataset": {"name": "a"}, "metrics": {"a\\nb": 1}}', "metrics: expected names of one line, found 'a.nb'"),
         ('{"task": 1, "dataset": {"name": "a"}, "metrics": {"loss": 1}}', "task: expected a text, found 1"),
     ],
 )

@@ -95,6 +95,12 @@ def fresh(folder):
     return [starts, list(answer.keys()), len(model(PIXELS, return_dict=False))]
 
 
+def changed(folder):
+    found = transformers.AutoConfig.from_pretrained(
+        folder, trust_remote_code=True, layers=[2, 1, 1, 1], id2label={0: "x", 1: "y"})
+    return [type(found.layers).__name__, found.num_labels, found.num_classes, found.label2id]
+
+
 def saved(folder, target):
     load(folder)[0].save_pretrained(target)
 
@@ -204,6 +210,11 @@ def test_another_number_of_classes_keeps_the_body(reader: Any):
     ]
 
 
+def test_fields_given_with_the_load_are_as_in_the_file(reader: Any):
+    """A list becomes a tuple; names of other classes bring their number and their inverse."""
+    assert reader("changed", folder="labelled") == ["tuple", 2, 2, {"x": 0, "y": 1}]
+
+
 def test_a_fresh_model_is_initialised_as_timm_does_it(reader: Any):
     """The last normalisation of each block starts at zero, and the model can be trained."""
     assert reader("fresh", folder="plain") == [0.0, ["loss", "logits"], 1]
@@ -230,3 +241,19 @@ def test_the_weights_can_be_lost(home: Path, reader: Any):
 
     found = reader("tensors", folder="broken", auto="AutoModel", out="answer.safetensors")
     assert found["lost"][0] == ["model.layer1.0.conv1.weight"]
+
+
+def test_one_core_alone_is_as_good_as_none(home: Path):
+    """Transformers loads the model also where only `nameplate-config` is installed, on the stand-ins of both."""
+    code = """
+import sys
+for name in ("nameplate_model", "nameplate_auto", "nameplate_resnet"):
+    sys.modules[name] = None
+import transformers
+model = transformers.AutoModelForImageClassification.from_pretrained("plain", trust_remote_code=True)
+print(isinstance(model, transformers.PreTrainedModel), isinstance(model.config, transformers.PreTrainedConfig))
+"""
+    env = {**os.environ, "HF_HOME": str(home / "hf"), "HF_MODULES_CACHE": str(home / "one"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=env, capture_output=True, text=True, check=False)
+
+    assert done.stdout == "True True\n", done.stderr

@@ -22,7 +22,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
-from nameplate_config import ConfigError
+from nameplate_config import ConfigError, NameplateError
 from nameplate_resnet import ResnetConfig
 from nameplate_resnet.network_resnet import build_resnet
 from nameplate_resnet.variants import TIMM_NETWORKS, arguments_of, fields_of, nearest, network_fields
@@ -133,6 +133,7 @@ def test_the_table_is_what_the_installed_timm_says() -> None:
 def test_a_tag_of_weights_does_not_change_the_network() -> None:
     """A name may carry the tag of its weights, as timm's names on the Hub do."""
     assert ResnetConfig.from_timm("resnet50d.ra2_in1k") == ResnetConfig.from_timm("resnet50d")
+    assert ResnetConfig.from_timm("timm/resnet50d.ra2_in1k") == ResnetConfig.from_timm("resnet50d")
 
 
 def test_overrides_go_before_what_the_name_means() -> None:
@@ -150,6 +151,19 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         ResnetConfig.from_timm("resnet5d")
 
     assert str(error.value) == "timm has no residual network 'resnet5d'.\n  Did you mean 'resnet50d'?"
+
+
+@pytest.mark.parametrize("name", [None, 5, ["resnet50"], b"resnet50"])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    """What is no text is the name of no network."""
+    with pytest.raises(ConfigError, match=r"^timm has no residual network "):
+        ResnetConfig.from_timm(name)
+
+
+def test_a_number_that_is_given_twice_is_refused() -> None:
+    """A field and its other name are one, also here."""
+    with pytest.raises(NameplateError, match="num_classes"):
+        ResnetConfig.from_timm("resnet18", num_labels=5, num_classes=6)
 
 
 # ---- the networks

@@ -17,6 +17,7 @@ from nameplate_config._inspection import refuse_unknown_fields as refuse_unknown
 from nameplate_config._migrations import migrates as migrates
 from nameplate_config._nested import dispatch_configs as dispatch_configs
 from nameplate_config._publish import check_options as check_publish_options
+from nameplate_config._publish import check_repository_id as check_repository_id
 from nameplate_config._publish import model_card as model_card
 from nameplate_config._publish import publish as publish
 from nameplate_config._source import HUB_OPTIONS as HUB_OPTIONS
@@ -63,6 +64,7 @@ __all__ = [
     "UnsafePathError",
     "argument_names",
     "check_publish_options",
+    "check_repository_id",
     "config_from_values",
     "decode_value",
     "dispatch_configs",

@@ -116,12 +116,31 @@ def check_options(options: Iterable[str]) -> None:
             raise UnknownOptionError(message)
 
 
+def check_repository_id(repository: str) -> None:
+    """Refuse what no repository on the Hub can be called.
+
+    Raises:
+        SourceNotFoundError: If the Hub would not take it as an id.
+    """
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 - only when something is published
+    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415 - as above
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise _no_id(repository) from error
+
+
+def _no_id(name: str) -> SourceNotFoundError:
+    return SourceNotFoundError(f"no repository can be called {shown(name)}. Give an id such as 'user/name'.")
+
+
 def _refusal(name: str, revision: str, error: Exception) -> Exception:
     """Return our error for one that happened while publishing."""
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError  # noqa: PLC0415 - as above
 
     if isinstance(error, HFValidationError):
-        return SourceNotFoundError(f"no repository can be called {shown(name)}. Give an id such as 'user/name'.")
+        return _no_id(name)
     if isinstance(error, RepositoryNotFoundError):
         return SourceNotFoundError(
             sentences(

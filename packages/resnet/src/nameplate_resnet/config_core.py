@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 try:
     if __name__.startswith("transformers_modules.") and find_spec("nameplate_model") is None:
-        raise ModuleNotFoundError(name="nameplate_model")  # whose stand-in takes no config of the core
+        raise ModuleNotFoundError(name="nameplate_model")  # noqa: TRY301 - its stand-in takes no config of a core
 
     from annotated_types import Ge, Gt, Le
 

@@ -184,8 +184,8 @@ class ResnetConfig(BackboneConfigMixin):
         """Return the config of a network of timm.
 
         Args:
-            name: One of timm's names of residual networks. A tag behind it, as in ``"resnet50d.ra2_in1k"``, names
-                weights and does not change the network.
+            name: One of timm's names of residual networks. A tag behind it, as in ``"resnet50d.ra2_in1k"``, and an
+                owner before it name weights, and do not change the network.
             **overrides: Fields that get another value.
 
         Returns:
@@ -199,8 +199,7 @@ class ResnetConfig(BackboneConfigMixin):
             >>> ResnetConfig.from_timm("seresnet18", num_classes=10)
             ResnetConfig(block_type='basic', layers=(2, 2, 2, 2), num_classes=10, block_args=BlockArgs(attn_layer='se'))
         """
-        given = {cls.attribute_map.get(each, each): value for each, value in overrides.items()}
-        return cls(**{**network_fields(name), **given})
+        return cls(**{**network_fields(name), **overrides})
 
     @property
     def stage_names(self) -> tuple[str, ...]:

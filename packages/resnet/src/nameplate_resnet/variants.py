@@ -228,7 +228,7 @@ def network_fields(name: str) -> Values:
     """Return the fields of a network of timm by its name, with or without the tag of pretrained weights.
 
     Args:
-        name: Such as ``"resnet50d"`` or ``"resnet50d.ra2_in1k"``.
+        name: Such as ``"resnet50d"``, ``"resnet50d.ra2_in1k"`` or ``"timm/resnet50d.ra2_in1k"``.
 
     Returns:
         The fields in which it differs from `ResnetConfig`'s defaults; do not change them.
@@ -236,7 +236,7 @@ def network_fields(name: str) -> Values:
     Raises:
         ConfigError: If timm has no residual network of that name.
     """
-    network = name.partition(".")[0]
+    network = name.rpartition("/")[2].partition(".")[0] if isinstance(name, str) else ""
     if network not in TIMM_NETWORKS:
         known = did_you_mean(network, TIMM_NETWORKS) or f"Known are {listed(TIMM_NETWORKS)}."
         message = sentences(f"timm has no residual network {shown(name)}.", known)

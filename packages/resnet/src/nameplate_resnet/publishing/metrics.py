@@ -87,8 +87,9 @@ def _wrong(values: Mapping[str, Any]) -> Iterator[Problem]:
     dataset, metrics = values.get("dataset"), values.get("metrics")
     if not _is_line(values.get("task", "")):
         yield Problem("task", "a text", shown(values["task"]))
-    texts = dataset.values() if isinstance(dataset, dict) and dataset.get("name") else [None]
-    if not all(map(_is_line, texts)):
+    # What else is said of the data is of no concern here.
+    said = [dataset.get("name") or None, dataset.get("split", "")] if isinstance(dataset, dict) else [None]
+    if not all(map(_is_line, said)):
         yield Problem("dataset", "the name of the data, and its split", shown(dataset))
     if not isinstance(metrics, dict) or not metrics:
         yield Problem("metrics", "at least one number by its name", shown(metrics))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from nameplate_config import ConfigError, Source, publish
+from nameplate_config import ConfigError, Source, check_repository_id, publish
 from nameplate_config.code import SourceFiles, digest_of, drafted_code, source_files
 from nameplate_config.files import make_folder, replace_file
 from nameplate_config.typing import PublishOptions
-from nameplate_config.wording import listed, sentences, shown
+from nameplate_config.wording import listed, sentences
 from nameplate_resnet import modeling_resnet
 from nameplate_resnet.architecture import ARCHITECTURE
 from nameplate_resnet.configuration_resnet import ResnetConfig
@@ -68,8 +68,9 @@ def open_model(source: Source) -> ResnetPreTrainedModel:
     name = _CLASSES["AutoModel"] if named == _CLASSES["AutoBackbone"] else named
     cls = getattr(modeling_resnet, name) if name in _HEADS else ResnetModelForImageClassification
     model: ResnetPreTrainedModel = cls.from_pretrained(source)
-    if model.load_report.missing:
-        found = f"{source.name} has no {listed(model.load_report.missing)}, so {cls.__name__} would begin at random."
+    report: Any = model.load_report  # which every model has that was loaded
+    if report.missing:
+        found = f"{source.name} has no {listed(report.missing)}, so {cls.__name__} would begin at random."
         message = sentences(found, f"Its architectures say {named!r}." if named else "")
         raise PublishingError(message)
     return model
@@ -101,7 +102,7 @@ def compose(
         NameplateError: If the model cannot be saved.
     """
     claims = claims or Claims()
-    _require_id(repository)
+    check_repository_id(repository)  # which stands in the code of the card
     auto_class = _HEADS.get(type(model).__name__)
     if auto_class is None:
         message = f"{type(model).__name__} is not published by itself: expected {listed(_HEADS)}."
@@ -168,18 +169,6 @@ def send(folder: Path, repository: str, *, keep_card: bool = False, **options: U
     if keep_card:
         del files[CARD_NAME]
     return publish(repository, files, "Publish model", once, _STALE, **options)
-
-
-def _require_id(repository: str) -> None:
-    """Refuse what the Hub would not take: it stands in the code that the card shows."""
-    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 - only when something is published
-    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415 - as above
-
-    try:
-        validate_repo_id(repository)
-    except HFValidationError as error:
-        message = f"no repository can be called {shown(repository)}. Give an id such as 'user/name'."
-        raise PublishingError(message) from error
 
 
 def _layout(model: ResnetPreTrainedModel) -> str | None:
