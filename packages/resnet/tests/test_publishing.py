@@ -266,6 +266,15 @@ def test_names_of_others_are_no_markdown(tmp_path: Path):
     assert r"| \<b\> | 0.5 |" in text
 
 
+def test_the_card_of_a_branch_names_it(tmp_path: Path):
+    """Each way to load what is on a branch says on which."""
+    compose(classifier(), PROCESSOR, tmp_path, repository="user/pets", revision="dev")
+    text = ModelCard.load(tmp_path / "README.md").text
+
+    assert text.count('"user/pets", revision="dev"') == 5
+    assert 'timm.create_model("hf-hub:user/pets@dev", pretrained=True)' in text
+
+
 def test_metrics_come_from_the_file_beside_the_checkpoint(composed: Path):
     """What is published beside a model is read again as it was."""
     assert read_metrics(open_source(composed)) == MEASURED

@@ -90,14 +90,15 @@ def publish(source: str, repository: str, **options: Any) -> None:
     processor = ImageProcessorConfig.from_pretrained(opened)
     metrics = _measured(opened, model, options) if options["images"] else read_metrics(opened)
     claims = Claims(metrics=metrics, certificate=certificate, license=options["license_"])
+    said = {"repository": repository, "revision": options["revision"] or "", "claims": claims}
     if options["dry_run"] is not None:
-        _compose(model, processor, options["dry_run"], repository=repository, claims=claims)
+        _compose(model, processor, options["dry_run"], **said)
         click.echo(f"wrote {options['dry_run']}, and published nothing")
         return
     names = ("revision", "token", "commit_message", "private")
     how: Any = {name: options[name] for name in names if options[name]}
     with TemporaryDirectory() as folder:
-        _compose(model, processor, Path(folder), repository=repository, claims=claims)
+        _compose(model, processor, Path(folder), **said)
         address = send(Path(folder), repository, keep_card=options["keep_card"], **how)
     click.echo(f"published {address}")
 

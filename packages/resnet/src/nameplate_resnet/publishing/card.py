@@ -3,6 +3,7 @@
 Only words. Nothing is said that the other files of the repository do not show.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Facts:
         metrics: What was measured, if anything was.
         certificate: What was proven, if anything was.
         license: The licence of the weights, as the Hub calls it; empty if nobody says.
+        revision: The branch of the repository; empty for its main one.
     """
 
     repository: str
@@ -47,6 +49,7 @@ class Facts:
     metrics: Metrics | None = None
     certificate: Certificate | None = None
     license: str = ""
+    revision: str = ""
 
     @property
     def name(self) -> str:
@@ -117,14 +120,15 @@ def _use(facts: Facts) -> str:
 
 
 def _ways(facts: Facts) -> Iterator[str]:
-    repository, auto_class = facts.repository, facts.auto_class
+    auto_class, repository = facts.auto_class, json.dumps(facts.repository)
+    at = f", revision={json.dumps(facts.revision)}" if facts.revision else ""
     yield f"""With this architecture installed, `pip install nameplate-resnet`:
 
 ```python
 from nameplate_resnet import ImageProcessorConfig, {facts.cls}
 
-model = {facts.cls}.from_pretrained("{repository}")
-transform = ImageProcessorConfig.from_pretrained("{repository}").transform()
+model = {facts.cls}.from_pretrained({repository}{at})
+transform = ImageProcessorConfig.from_pretrained({repository}{at}).transform()
 ```"""
     yield f"""With the cores alone, `pip install nameplate-auto nameplate-model timm`. This runs the code of this
 repository if it has not changed by a byte since this card was written, and else nothing:
@@ -133,7 +137,7 @@ repository if it has not changed by a byte since this card was written, and else
 from nameplate_auto import {auto_class}
 
 model = {auto_class}.from_pretrained(
-    "{repository}",
+    {repository}{at},
     trust_remote_code="{facts.pin}",
 )
 ```"""
@@ -143,16 +147,17 @@ by then; `revision=` names a commit that you have read:
 ```python
 from transformers import AutoImageProcessor, {auto_class}
 
-model = {auto_class}.from_pretrained("{repository}", trust_remote_code=True)
-processor = AutoImageProcessor.from_pretrained("{repository}")
+model = {auto_class}.from_pretrained({repository}{at}, trust_remote_code=True)
+processor = AutoImageProcessor.from_pretrained({repository}{at})
 ```"""
     if facts.for_timm:
+        place = json.dumps(f"hf-hub:{facts.repository}{'@' if at else ''}{facts.revision}")
         yield f"""With timm, `pip install timm`:
 
 ```python
 import timm
 
-model = timm.create_model("hf-hub:{repository}", pretrained=True).eval()
+model = timm.create_model({place}, pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 ```"""
 

@@ -82,6 +82,7 @@ def compose(
     folder: Path,
     *,
     repository: str,
+    revision: str = "",
     claims: Claims | None = None,
 ) -> str | None:
     """Write into a folder everything that the repository of a model is to hold.
@@ -91,6 +92,7 @@ def compose(
         processor: How its images are prepared.
         folder: Where to; empty, or not there yet.
         repository: The id of the repository, for the card.
+        revision: Its branch, likewise; empty for the main one.
         claims: What is said of the model besides.
 
     Returns:
@@ -134,6 +136,7 @@ def compose(
         metrics=claims.metrics,
         certificate=claims.certificate,
         license=claims.license,
+        revision=revision,
     )
     for name, data in _said(facts).items():
         replace_file(folder / name, [data])
