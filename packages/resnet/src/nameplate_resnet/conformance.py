@@ -108,17 +108,24 @@ def _segmentation_loss(config: ResnetConfig, logits: Tensor, labels: Tensor) -> 
 
 # ---- what fits together
 
+_OF_PIXELS = frozenset({"layernorm2d", "rmsnorm2d", "simplenorm2d"})
+"""The normalisations that look at the channels of each pixel by itself."""
+
 
 def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
-    """Return drawn arguments with what their blocks, anti-aliasing and group normalisation ask of others.
+    """Return drawn arguments with what their blocks, anti-aliasing and normalisation ask of others.
 
-    The last stage, whose maps may be a single pixel, has two channels for each group: one alone has no variance.
+    The last stage, whose maps may be a single pixel, has two channels for each group: one alone has no variance. Where
+    the channels of a pixel are normalised, there are enough of them that their variance is not mere rounding, also in
+    the head of a segmentation, which has a fourth.
     """
     fitted = dict(drawn)
     if len(set(drawn["block_type"])) == 1:  # four of a kind
         fitted["block_type"] = drawn["block_type"][0]
     if drawn["aa_layer"] == "blurpc":
         fitted["replace_stem_pool"] = True
+    if drawn["norm_layer"].removesuffix("fp32") in _OF_PIXELS:
+        fitted["channels"] = (16, 16, 16, 32)
     if drawn["norm_layer"] == "groupnorm":
         stem = {"stem_type": "deep", "stem_width": 32} if drawn["stem_type"] else {}
         fitted |= {**stem, "channels": (32, 32, 32, 64), "base_width": 64, "block_reduce_first": 1}
