@@ -235,7 +235,7 @@ def test_unknown_architecture_is_refused():
 
 def test_registered_architecture_has_all_its_heads():
     """Deriving the declaration finds every Auto class that has a model."""
-    heads = {"AutoModel", "AutoModelForImageClassification", "AutoBackbone"}
+    heads = {"AutoModel", "AutoModelForImageClassification", "AutoModelForSemanticSegmentation", "AutoBackbone"}
     assert set(registered("nameplate_resnet").models) == heads
 
 

@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 from hypothesis import strategies as st
 
-from nameplate_conformance import Architecture, Report, check, registered
+from nameplate_conformance import Architecture, Report, check
+from nameplate_conformance.judging.references import named
 from nameplate_conformance.law import LEVELS, all_laws
 from nameplate_conformance.result import Status
 from nameplate_conformance.samples.architectures import SAMPLES
@@ -42,7 +43,7 @@ SEED_RESNET = Architecture(
     },
 )
 SEED_ALIAS = Architecture(config=SEEDS.MyModelConfig, name="seed_my_model", fields={"d_model": st.integers(1, 16)})
-ARCHITECTURES = {each.label: each for each in (*SAMPLES, SEED_RESNET, SEED_ALIAS, registered("nameplate_resnet"))}
+ARCHITECTURES = {each.label: each for each in (*SAMPLES, SEED_RESNET, SEED_ALIAS, named("nameplate_resnet"))}
 
 NO_ALIAS, NO_PART, NOTHING_TYPED, NO_MODULE, NO_PACKAGE = "C11", "C15", "C12", "C16", "R05"
 
@@ -67,7 +68,7 @@ INAPPLICABLE = {
     "sample_required_argument": {NO_ALIAS, NO_PART},
     "seed_resnet": {NO_ALIAS, NO_PART, NOTHING_TYPED, NO_MODULE, NO_PACKAGE},
     "seed_my_model": {NO_PART, NOTHING_TYPED, NO_MODULE, NO_PACKAGE},
-    "nameplate_resnet": {NO_PART},
+    "nameplate_resnet": set(),
 }
 """The laws that speak of something a config does not have. Anything else that is not judged is a gap."""
 

@@ -378,15 +378,6 @@ def test_stages_of_two_kinds_are_beyond_transformers(tmp_path: Path):
         model.save_pretrained(tmp_path, layout="transformers")
 
 
-def test_a_choice_between_one_is_beyond_transformers(tmp_path: Path):
-    """Its config refuses single labels of one class, so that such a folder would not load."""
-    model = classifier(num_classes=1, id2label=None, problem_type="single_label_classification")
-    with pytest.raises(
-        ConfigError, match=r"problem_type: expected 'regression' or None with one class, found 'single_"
-    ):
-        model.save_pretrained(tmp_path, layout="transformers")
-
-
 def test_every_field_has_its_word_in_transformers():
     """A field is translated, stands for one value or is kept for training: none is forgotten."""
     translated = {"block_type", "layers", "channels", "num_classes", "input_channels"}

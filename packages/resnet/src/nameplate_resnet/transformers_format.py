@@ -172,9 +172,6 @@ def _beyond_transformers(values: Values) -> Iterator[Problem]:
     for key, (only, why) in _ONLY.items():
         if values[key] != only:
             yield Problem(key, shown(only), shown(values[key]), why)
-    if values["problem_type"] == "single_label_classification" and values["num_classes"] == 1:
-        expected = "'regression' or None with one class"
-        yield Problem("problem_type", expected, shown(values["problem_type"]), "It refuses a choice between one")
     yield from _stems(values)
 
 
