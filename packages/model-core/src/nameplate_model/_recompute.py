@@ -137,13 +137,17 @@ def _owner(function: Callable[..., Any]) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-class _Noting(torch.autograd.Function):
-    """Notes the gradient of a tensor as it arrives."""
+class _WithNotes(torch.autograd.Function):
+    """Answers what it is given; what becomes of the gradient is written down beside it."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override]
         ctx.noted = noted
         return tensor.view_as(tensor)
+
+
+class _Noting(_WithNotes):
+    """Notes the gradient of a tensor as it arrives."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, None]:
@@ -151,13 +155,8 @@ class _Noting(torch.autograd.Function):
         return gradients[0], None
 
 
-class _HandingOn(torch.autograd.Function):
+class _HandingOn(_WithNotes):
     """Hands on the gradient that was noted, in place of its copy."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, noted: list[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override]
-        ctx.noted = noted
-        return tensor.view_as(tensor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, None]:
