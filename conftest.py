@@ -1,4 +1,4 @@
-"""The examples of the documentation run as tests: code blocks in README files, doctests in docstrings."""
+"""The examples of the documentation run as tests: code blocks in README files and their like, doctests in docstrings."""
 
 import contextlib
 import sys
@@ -22,7 +22,8 @@ class Script(Document):
     def __init__(self, text: str, path: str) -> None:
         super().__init__(text, path)
         # What a class defined on the page needs to resolve its annotations or to be pickled.
-        module = ModuleType(f"example_in_{Path(path).parent.name.replace('-', '_')}")
+        place = Path(path)
+        module = ModuleType(f"{place.stem.lower()}_in_{place.parent.name.replace('-', '_')}")
         sys.modules[module.__name__] = module
         self.namespace = module.__dict__
         self.ran: set[int] = set()
@@ -51,7 +52,7 @@ def leave_folder(namespace: dict[str, Any]) -> None:
 
 PAGES = Sybil(
     parsers=[PythonCodeBlockParser()],
-    patterns=["README.md"],
+    patterns=["README.md", "SCALE.md"],
     document_types={".md": Script},
     setup=enter_folder,
     teardown=leave_folder,

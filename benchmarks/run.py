@@ -18,6 +18,7 @@ from benchmarks import (
     conformance,
     faults,
     first_output,
+    gpu,
     imports,
     load_resnet,
     load_tensors,
@@ -25,6 +26,7 @@ from benchmarks import (
     remote_code,
     resnet,
     save,
+    scale,
 )
 from benchmarks.measure import ROUNDS, Figures
 from benchmarks.report import Section
@@ -51,6 +53,8 @@ _PARTS: "dict[str, Part]" = {  # imports first: later parts make this process la
     "resnet": resnet,
     "cast": cast,
     "save": save,
+    "scale": scale,
+    "gpu": gpu,
     "faults": faults,
     "conformance": conformance,
 }

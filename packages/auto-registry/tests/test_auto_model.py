@@ -486,6 +486,7 @@ OPTIONS = {
     "allow_unexpected": ["tail.*"],
     "device": "cpu",
     "dtype": torch.bfloat16,
+    "engine": "ring",
     "ignore_mismatched_sizes": True,
     "output_loading_info": True,
     "strict": False,

@@ -313,3 +313,16 @@ def test_a_filled_module_is_what_torch_would_make_of_it(data: st.DataObject, tmp
     assert report.unexpected == ()
     assert set(report.loaded) == set(state)
     assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in module.state_dict().items())
+
+
+def test_parameters_without_memory_get_some(tmp_path: Path):
+    """On the meta device there is nothing to be filled, so parameters and buffers get memory; ties and nature stay."""
+    state = written(tmp_path)
+    with torch.device("meta"):
+        module = Net()
+    report = load_weights(module, tmp_path)
+
+    assert report.exact
+    assert module.two.weight is module.one.weight
+    assert not module.two.bias.requires_grad
+    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())

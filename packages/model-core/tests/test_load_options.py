@@ -87,9 +87,9 @@ def test_an_option_that_resembles_nothing_is_an_error_with_a_list(tmp_path: Path
 
     assert str(caught.value) == (
         "Body.from_pretrained has no option 'quux'.\n"
-        "  Its options are: allow_missing, allow_unexpected, config, device, device_map, dtype, "
-        "ignore_mismatched_sizes, keep_in_fp32, key_mapping, memory, output_loading_info, state_dict, strict, "
-        "use_safetensors, variant, verify."
+        "  Its options are: allow_missing, allow_unexpected, config, device, device_map, device_mesh, dtype, "
+        "engine, ignore_mismatched_sizes, keep_in_fp32, key_mapping, memory, output_loading_info, plan, state_dict, "
+        "strict, timeout, use_safetensors, variant, verify."
     )
 
 

@@ -568,7 +568,7 @@ NOT_OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"xyz": 5},
         [
             "Net.save_pretrained has no option 'xyz'.",
-            "Its options are: is_main_process, layout, max_shard_size, state_dict, variant.",
+            "Its options are: is_main_process, layout, max_shard_size, state_dict, timeout and 2 more.",
         ],
     ),
 }

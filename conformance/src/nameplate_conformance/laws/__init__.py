@@ -23,6 +23,7 @@ from nameplate_conformance.laws import l5_device as l5_device
 from nameplate_conformance.laws import l5_running as l5_running
 from nameplate_conformance.laws import l6_compile as l6_compile
 from nameplate_conformance.laws import l6_life_machine as l6_life_machine
+from nameplate_conformance.laws import l6_ranks as l6_ranks
 from nameplate_conformance.laws import l6_training as l6_training
 from nameplate_conformance.laws import l7_crash as l7_crash
 from nameplate_conformance.laws import l7_damage as l7_damage
@@ -30,3 +31,4 @@ from nameplate_conformance.laws import l7_ecosystem as l7_ecosystem
 from nameplate_conformance.laws import l7_folder_machine as l7_folder_machine
 from nameplate_conformance.laws import l7_history as l7_history
 from nameplate_conformance.laws import l7_honesty as l7_honesty
+from nameplate_conformance.laws import l7_ranks as l7_ranks

@@ -16,6 +16,7 @@ from nameplate_conformance.zoo.broken_honesty import HONESTY_MUTANTS
 from nameplate_conformance.zoo.broken_modules import MODULE_MUTANTS
 from nameplate_conformance.zoo.broken_outputs import OUTPUT_MUTANTS
 from nameplate_conformance.zoo.broken_persistence import PERSISTENCE_MUTANTS
+from nameplate_conformance.zoo.broken_ranks import RANK_MUTANTS
 from nameplate_conformance.zoo.broken_registry import REGISTRY_MUTANTS
 from nameplate_conformance.zoo.broken_reports import REPORT_MUTANTS
 from nameplate_conformance.zoo.broken_running import RUNNING_MUTANTS
@@ -44,6 +45,7 @@ _BRED: tuple[Mutant, ...] = (
     *SAVE_MUTANTS,
     *SEQUENCE_MUTANTS,
     *RUNNING_MUTANTS,
+    *RANK_MUTANTS,
     *ECOSYSTEM_MUTANTS,
     *DAMAGE_MUTANTS,
     *HISTORY_MUTANTS,

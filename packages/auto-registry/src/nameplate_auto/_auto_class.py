@@ -44,6 +44,7 @@ OF_A_LOAD = frozenset(
         "device",
         "device_map",
         "dtype",
+        "engine",
         "ignore_mismatched_sizes",
         "keep_in_fp32",
         "key_mapping",

@@ -159,6 +159,11 @@ class Draft:
         self._published = False
 
     @property
+    def name(self) -> str:
+        """The name of the hidden file, under which others find it; see `JoinedDraft`."""
+        return self._path.name
+
+    @property
     def published(self) -> bool:
         """Whether it has its name."""
         return self._published
@@ -177,15 +182,27 @@ class Draft:
 
     def write_at(self, offset: int, chunk: Buffer) -> None:
         """Write bytes over others; the end stays where it is."""
-        if not hasattr(os, "pwrite"):  # Windows
-            os.lseek(self._descriptor, offset, os.SEEK_SET)
-            self.write(chunk)
-            os.lseek(self._descriptor, 0, os.SEEK_END)
-            return
-        rest = memoryview(chunk).cast("B")
-        while rest:
-            written = os.pwrite(self._descriptor, rest, offset)
-            rest, offset = rest[written:], offset + written
+        _write_at(self._descriptor, offset, chunk)
+
+    def lend(self, size: int, token: bytes) -> None:
+        """Give the file its size and what tells it from any other, and close it until `take_back`.
+
+        Args:
+            size: How large it is going to be, in bytes.
+            token: What others find at its beginning when they join.
+        """
+        os.ftruncate(self._descriptor, size)
+        self.write_at(0, token)
+        self.set_aside()
+
+    def set_aside(self) -> None:
+        """Close the file until `take_back`: a process may only have so many open."""
+        self._close()
+
+    def take_back(self) -> None:
+        """Open the file again."""
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0))
 
     def flush(self) -> None:
         """Bring to the disk what has been written."""
@@ -215,6 +232,109 @@ class Draft:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+class JoinedDraft:
+    """A draft that another process has lent, into which this one writes a part of the bytes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, Draft(Path(folder), "note") as draft:
+        ...     draft.lend(8, b"token")
+        ...     with JoinedDraft(Path(folder, draft.name)) as joined:
+        ...         found = joined.read_at(0, 5)
+        ...         joined.write_at(4, b"news")
+        ...     draft.take_back()
+        ...     draft.write_at(0, b"Old ")
+        ...     draft.finish()
+        ...     draft.publish(Path(folder, "note"))
+        ...     found, Path(folder, "note").read_text()
+        (b'token', 'Old news')
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the draft.
+
+        Raises:
+            OSError: If it is not there, or cannot be opened.
+        """
+        self._descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """What the system calls the open file."""
+        return self._descriptor
+
+    def read_at(self, offset: int, size: int) -> bytearray:
+        """Return bytes of the file; fewer at its end."""
+        found = bytearray(size)
+        rest = memoryview(found)
+        while rest:
+            count = _read_at(self._descriptor, offset, rest)
+            if not count:
+                return found[: size - len(rest)]
+            rest, offset = rest[count:], offset + count
+        return found
+
+    def write_at(self, offset: int, chunk: Buffer) -> None:
+        """Write bytes to their place."""
+        _write_at(self._descriptor, offset, chunk)
+
+    def can_lock(self) -> bool:
+        """Return whether `locked_at` keeps other processes out: not every system and file system can do that."""
+        try:
+            with self.locked_at(0, 1):
+                return True
+        except OSError:
+            return False
+
+    @contextmanager
+    def locked_at(self, offset: int, size: int) -> Iterator[None]:
+        """Keep other processes that ask for these bytes out of them; wait until they are done.
+
+        Raises:
+            OSError: If the system or the file system cannot do that.
+        """
+        if fcntl is None:
+            message = "this system has no locks on parts of a file"
+            raise OSError(message)
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, size, offset)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, size, offset)
+
+
+def _write_at(descriptor: int, offset: int, chunk: Buffer) -> None:
+    rest = memoryview(chunk).cast("B")
+    if not hasattr(os, "pwrite"):  # Windows
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        while rest:
+            rest = rest[os.write(descriptor, rest[:_LONGEST_WRITE]) :]
+        os.lseek(descriptor, 0, os.SEEK_END)
+        return
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def _read_at(descriptor: int, offset: int, buffer: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [buffer], offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, and macOS of old
+    data = os.read(descriptor, len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
 
 
 _DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")

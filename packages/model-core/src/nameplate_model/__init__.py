@@ -15,10 +15,13 @@ from nameplate_model.errors import CheckpointError as CheckpointError
 from nameplate_model.errors import CommittedError as CommittedError
 from nameplate_model.errors import CorruptFileError as CorruptFileError
 from nameplate_model.errors import MismatchError as MismatchError
+from nameplate_model.errors import MissingRankError as MissingRankError
 from nameplate_model.errors import NotCheckpointableError as NotCheckpointableError
 from nameplate_model.errors import OutputDefinitionError as OutputDefinitionError
+from nameplate_model.errors import RanksDisagreeError as RanksDisagreeError
 from nameplate_model.errors import SaveError as SaveError
 from nameplate_model.errors import ShardError as ShardError
+from nameplate_model.errors import ShardingPlanError as ShardingPlanError
 from nameplate_model.errors import UnknownEntryError as UnknownEntryError
 
 __all__ = [
@@ -32,12 +35,15 @@ __all__ = [
     "LoadReport",
     "Mismatch",
     "MismatchError",
+    "MissingRankError",
     "ModelOutput",
     "NotCheckpointableError",
     "OutputDefinitionError",
     "PreTrainedModel",
+    "RanksDisagreeError",
     "SaveError",
     "ShardError",
+    "ShardingPlanError",
     "UnknownEntryError",
     "load_weights",
     "migrates_state",

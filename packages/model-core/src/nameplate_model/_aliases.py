@@ -6,7 +6,7 @@ every reader; how they lay is recorded beside them. Windows that only neighbour 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import gcd
 from typing import NamedTuple
@@ -52,8 +52,13 @@ class Stored:
         return {alias: kept for alias, kept in sorted(self.tied.items()) if not alias.startswith(_RESERVED)}
 
 
-def stored(state: Mapping[str, torch.Tensor]) -> Stored:
+def stored(state: Mapping[str, torch.Tensor], cuts: Mapping[str, Hashable] | None = None) -> Stored:
     """Decide what is stored of a state dict.
+
+    Args:
+        state: The tensors by key.
+        cuts: How those are cut of which the state dict has only a part. They are one tensor where the same memory is
+            cut alike; how they overlap otherwise is not recorded.
 
     Raises:
         CheckpointError: If a value is no tensor, has no data, or has a dtype that the format lacks.
@@ -63,8 +68,9 @@ def stored(state: Mapping[str, torch.Tensor]) -> Stored:
     tensors: dict[str, torch.Tensor] = {}
     tied: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
+    cuts = cuts or {}
     for key, tensor in state.items():
-        kept = first.setdefault(_identity(tensor), key) if tensor.numel() else key
+        kept = first.setdefault((cuts.get(key), *_identity(tensor)), key) if tensor.numel() else key
         if kept == key:
             tensors[key] = tensor
         else:
@@ -72,7 +78,8 @@ def stored(state: Mapping[str, torch.Tensor]) -> Stored:
     if len(tensors) > MOST_TENSORS:
         message = f"there are {len(tensors):,} tensors; a checkpoint may have {MOST_TENSORS:,}."
         raise CheckpointError(message)
-    return Stored(tensors, tied, tuple(_recorded(group) for group in _overlapping(tensors) if _is_small(group)))
+    whole = {key: tensor for key, tensor in tensors.items() if key not in cuts}
+    return Stored(tensors, tied, tuple(_recorded(group) for group in _overlapping(whole) if _is_small(group)))
 
 
 def _check(key: str, tensor: object) -> None:

@@ -194,6 +194,12 @@ def _find(model: nn.Module, patterns: Sequence[str], *, told: bool = False) -> F
     return Found(blocks=list(_repeated(model)))
 
 
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of which a model mainly consists: what its class names, else what repeats."""
+    patterns = getattr(model, "checkpointed_modules", ())
+    return list(_named(model, patterns) if patterns else _repeated(model))
+
+
 def _does_it_itself(module: nn.Module) -> bool:
     return callable(getattr(module, "set_grad_checkpointing", None))
 

@@ -18,10 +18,16 @@ from nameplate_config.wording import did_you_mean, listed, sentences, shown
 from nameplate_model._exported import in_layout, layout_of
 from nameplate_model._save import Checkpoint
 from nameplate_model._shards import parse_size
+from nameplate_model._state import class_of
 from nameplate_model._weights import VERSION_KEY
 
-SAVE_OPTIONS: Final = ("is_main_process", "layout", "max_shard_size", "state_dict", "variant")
+SAVE_OPTIONS: Final = (
+    "is_main_process", "layout", "max_shard_size", "state_dict", "timeout", "variant", "writers",
+)  # fmt: skip
 """The names of the options of `PreTrainedModel.save_pretrained`."""
+
+WRITERS: Final = ("auto", "shared", "apart")
+"""Who may write into one file where ranks save together: whoever the file system lets, all, those of one machine."""
 
 _IGNORED = ("safe_serialization", "save_function")  # accelerate and older code pass them
 
@@ -32,7 +38,7 @@ def checkpoint_of(
     *,
     max_shard_size: int | str,
     variant: str | None,
-    state_dict: Mapping[str, Any] | None,
+    state_dict: Mapping[str, Any],
     layout: str | None = None,
 ) -> Checkpoint:
     """Return what is saved of a model, as it is now. Neither the model nor its config is changed.
@@ -45,13 +51,14 @@ def checkpoint_of(
     """
     limit = parse_size(max_shard_size)
     format_ = None if layout is None else layout_of(type(config), layout)
+    state = _without_ignored(model, state_dict)
+    cls = class_of(model)
     ours = config.copy()  # never frozen
-    ours.architectures = [type(model).__name__]
+    ours.architectures = [cls.__name__]
     ours.dtype = _floating_dtype(model)
-    code = code_beside(config, type(model))
+    code = code_beside(config, cls)
     if code.files:
         ours.auto_map = dict(code.auto_map or {})
-    state = _without_ignored(model, model.state_dict() if state_dict is None else state_dict)
     version = getattr(model, "state_dict_version", 1)
     texts = {} if version == 1 else {VERSION_KEY: str(version)}
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
@@ -66,12 +73,19 @@ def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:
         UnknownOptionError: If there is another, or one of those asks for something else.
     """
     for name in options:
-        if name not in _IGNORED:
+        if name not in _IGNORED and name not in SAVE_OPTIONS:
             message = sentences(
-                f"{type(model).__name__}.save_pretrained has no option {name!r}.",
+                f"{class_of(model).__name__}.save_pretrained has no option {name!r}.",
                 did_you_mean(name, SAVE_OPTIONS) or f"Its options are: {listed(SAVE_OPTIONS)}.",
             )
             raise UnknownOptionError(message)
+    if options["writers"] not in WRITERS:
+        message = f"writers must be {listed(map(repr, WRITERS))}, found {shown(options['writers'])}."
+        raise UnknownOptionError(message)
+    timeout = options["timeout"]
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not timeout > 0:
+        message = f"timeout must be a number of seconds above 0, found {shown(timeout)}."
+        raise UnknownOptionError(message)
     if options.get("safe_serialization", True) is not True:
         message = sentences(
             f"safe_serialization={shown(options['safe_serialization'])} asks for a pickle, which could run any code.",
@@ -89,7 +103,7 @@ def _without_ignored(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str,
     try:
         patterns = [re.compile(pattern) for pattern in ignored]
     except (re.error, TypeError) as error:
-        message = f"{type(model).__name__}._keys_to_ignore_on_save must hold regular expressions: {error}."
+        message = f"{class_of(model).__name__}._keys_to_ignore_on_save must hold regular expressions: {error}."
         raise UnknownOptionError(message) from error
     return {key: each for key, each in state.items() if not any(pattern.search(key) for pattern in patterns)}
 

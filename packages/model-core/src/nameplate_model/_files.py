@@ -3,21 +3,23 @@
 Also `Held`, a tensor that comes from memory instead, so that a loader need not care.
 """
 
-import hashlib
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
 
 from nameplate_config.files import open_regular
+from nameplate_model._boxes import Box, runs
 from nameplate_model._header import LENGTH, Entry, Header, corrupt, header_length, parse_header
 from nameplate_model._mounts import lies_behind_network
 from nameplate_model._pages import map_pages
+from nameplate_model._sums import hashing_for
 from nameplate_model.errors import CheckpointError, CorruptFileError
 
 _FIRST_READ = 64 << 10
@@ -51,6 +53,15 @@ class Stored(NamedTuple):
         """Its size in bytes."""
         return self.end - self.begin
 
+    def part(self, box: Box) -> "Stored | None":
+        """Return a box of it as a tensor that is stored by itself, or None if it lies in several places."""
+        places = list(islice(runs(box, self.shape), 2))
+        if len(places) > 1:
+            return None
+        first, count = places[0] if places else (0, 0)
+        begin, width = self.begin, self.dtype.itemsize
+        return self._replace(shape=box.sizes, begin=begin + first * width, end=begin + (first + count) * width)
+
     def mapped(self) -> torch.Tensor:
         """Return a view of the mapped file; writing to it copies pages and never changes the file."""
         count = (self.end - self.begin) // self.dtype.itemsize
@@ -83,8 +94,10 @@ class Held(NamedTuple):
         """Its size in bytes."""
         return self.tensor.numel() * self.tensor.element_size()
 
-    def take(self) -> torch.Tensor:
-        """Return the tensor, or a copy if it is lent."""
+    def take(self, box: Box | None = None) -> torch.Tensor:
+        """Return the tensor, or a copy if it is lent; of a box always a copy, so that the rest can be freed."""
+        if box is not None and box.sizes != self.shape:
+            return self.tensor[box.slices].clone(memory_format=torch.contiguous_format)
         return self.tensor.clone() if self.lent else self.tensor
 
 
@@ -143,6 +156,15 @@ class WeightFile:
         """Give the descriptor back; what is mapped stays so, and the file is opened again if it is needed."""
         self._closing()
 
+    def check_unchanged(self) -> None:
+        """Refuse the file if its path has come to mean another one: for those who open it by its path.
+
+        Raises:
+            CorruptFileError: If it has been replaced, changed or removed.
+        """
+        with open_regular(self.path) as file:
+            self._check_identity(os.fstat(file.fileno()))
+
     def read_into(self, buffer: memoryview, begin: int) -> None:
         """Fill *buffer* with the bytes that start at *begin*. Threads may do so at once.
 
@@ -160,8 +182,11 @@ class WeightFile:
                     raise corrupt(self.where, f"it ends at byte {begin:,}")
                 buffer, begin = buffer[count:], begin + count
 
-    def verify(self) -> None:
+    def verify(self, names: Collection[str] | None = None) -> None:
         """Compare every tensor with its checksum, byte for byte.
+
+        Args:
+            names: Those of the tensors that are looked at, if not all are.
 
         Raises:
             CorruptFileError: If one differs; names it.
@@ -169,6 +194,8 @@ class WeightFile:
         """
         digests = self.header.digests
         for name, entry in self.header.entries.items():
+            if names is not None and name not in names:
+                continue
             expected = digests.get(name)
             if expected is None:
                 message = (
@@ -184,7 +211,7 @@ class WeightFile:
                 raise CorruptFileError(message)
 
     def _digest(self, entry: Entry) -> str:
-        digest = hashlib.sha256()
+        digest = hashing_for(self.header.digests_key)
         piece = memoryview(bytearray(min(_PIECE, entry.end - entry.begin)))
         for begin in range(entry.begin, entry.end, _PIECE):
             part = piece[: entry.end - begin]
@@ -206,10 +233,13 @@ class WeightFile:
             yield self._descriptor
             return
         with open_regular(self.path) as file:
-            if _identity(os.fstat(file.fileno())) != self._identity:
-                message = f"{self.where} was replaced while it was being loaded. Load it again."
-                raise CorruptFileError(message)
+            self._check_identity(os.fstat(file.fileno()))
             yield file.fileno()
+
+    def _check_identity(self, status: os.stat_result) -> None:
+        if _identity(status) != self._identity:
+            message = f"{self.where} was replaced while it was being loaded. Load it again."
+            raise CorruptFileError(message)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

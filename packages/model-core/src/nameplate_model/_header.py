@@ -15,7 +15,7 @@ import torch
 from nameplate_config.record import RECORD_KEY, check_digest
 from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import sentences, shown
-from nameplate_model._layout import DIGESTS_KEY, DTYPES, LARGEST_HEADER, METADATA, MOST_TENSORS
+from nameplate_model._layout import CHECKSUM_KEYS, DIGESTS_KEY, DTYPES, LARGEST_HEADER, METADATA, MOST_TENSORS
 from nameplate_model.errors import CorruptFileError
 
 LENGTH = struct.Struct("<Q")
@@ -51,14 +51,16 @@ class Header:
     Attributes:
         entries: Where each tensor lies, by name.
         metadata: Texts by key.
-        digests: The first half of the sha256 of each tensor's bytes, by name; empty if the file has none.
+        digests: The checksum of each tensor's bytes, by name; empty if the file has none.
         ours: Whether a save of this package wrote the file.
+        digests_key: Under which of `CHECKSUM_KEYS` the metadata has the checksums, which says of what kind they are.
     """
 
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str]
     digests: Mapping[str, str]
     ours: bool
+    digests_key: str = DIGESTS_KEY
 
 
 def header_length(start: bytes, size: int, where: str) -> int:
@@ -109,7 +111,13 @@ def header_of(root: dict[str, Any], start: int, size: int, where: str, table: by
         _refuse_changed(table, where)
     entries = {name: _entry(name, each, start, where) for name, each in root.items()}
     _check_cover(entries, start, size, where)
-    return Header(entries, metadata, _digests(metadata, where), ours)
+    key = digests_key(metadata)
+    return Header(entries, metadata, _digests(metadata, key, where), ours, key)
+
+
+def digests_key(metadata: Mapping[str, str]) -> str:
+    """Return under which of `CHECKSUM_KEYS` metadata has checksums; the first if it has none."""
+    return next((key for key in CHECKSUM_KEYS if key in metadata), DIGESTS_KEY)
 
 
 def corrupt(where: str, problem: str) -> CorruptFileError:
@@ -176,13 +184,11 @@ def _refuse_changed(table: bytes, where: str) -> None:
         raise CorruptFileError(message)
 
 
-def _digests(metadata: Mapping[str, str], where: str) -> Mapping[str, str]:
-    text = metadata.get(DIGESTS_KEY)
+def _digests(metadata: Mapping[str, str], key: str, where: str) -> Mapping[str, str]:
+    text = metadata.get(key)
     if text is None:
         return {}
-    found = parse_object(
-        text.encode(), where=f"{where}: {DIGESTS_KEY}", error=CorruptFileError, budget=_BUDGET, values=False
-    )
+    found = parse_object(text.encode(), where=f"{where}: {key}", error=CorruptFileError, budget=_BUDGET, values=False)
     if not all(type(digest) is str for digest in found.values()):
-        raise corrupt(where, f"its {DIGESTS_KEY!r} must be an object of texts")
+        raise corrupt(where, f"its {key!r} must be an object of texts")
     return found

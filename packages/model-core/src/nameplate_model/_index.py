@@ -57,8 +57,13 @@ def read_index(source: Source, name: str) -> Index:
     return index
 
 
-def shard_path(source: Source, index: Index, shard: str) -> Path:
+def shard_path(source: Source, where: str, shard: str) -> Path:
     """Return the path of a file that an index names.
+
+    Args:
+        source: Where the checkpoint is.
+        where: How messages name the index.
+        shard: What it calls the file.
 
     Raises:
         UnsafePathError: If it would leave the folder.
@@ -67,8 +72,8 @@ def shard_path(source: Source, index: Index, shard: str) -> Path:
     try:
         return source.path(shard)
     except UnsafePathError as error:
-        message = f"{index.where}: {error}"
+        message = f"{where}: {error}"
         raise UnsafePathError(message) from error
     except SourceNotFoundError as error:
-        message = f"{index.where} names the file {shard!r}, which is not there. {error}"
+        message = f"{where} names the file {shard!r}, which is not there. {error}"
         raise ShardError(message) from error

@@ -1,8 +1,10 @@
 """Filling a module that is there already with the weights of a checkpoint: all of it or nothing."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -10,20 +12,28 @@ from torch import nn
 from nameplate_config import UnknownOptionError, open_source, split_options
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences
+from nameplate_model._boxes import is_sharded
 from nameplate_model._load import PlainRoad
 from nameplate_model._names import Naming, renamed
 from nameplate_model._own_way import of_this_version, offer
-from nameplate_model._placement import Placement, to_memory, to_patterns
+from nameplate_model._placement import Placement, to_device, to_memory, to_patterns
 from nameplate_model._policy import Policy, refusal
 from nameplate_model._reading import CPU, Want, fetch
 from nameplate_model._report import LoadReport, Verdict
-from nameplate_model._state import Tree, loads_plainly, slots
+from nameplate_model._state import Slot, Tree, adopt, class_of, loads_plainly, local_of, slots
 from nameplate_model._weights import WeightChoice, Weights, open_weights, to_verify
+from nameplate_model.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from nameplate_model._distributed.loading import Ranks
 
 _OPTIONS = frozenset(
-    {"allow_missing", "allow_unexpected", "ignore_mismatched_sizes", "key_mapping", "memory", "strict"}
+    {"allow_missing", "allow_unexpected", "ignore_mismatched_sizes", "key_mapping", "memory", "strict", "timeout"}
     | {"use_safetensors", "variant", "verify"}
 )
+
+_TIMEOUT = 600.0
+"""Seconds that a rank waits for the others."""
 
 
 def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadReport:
@@ -32,12 +42,16 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
     Any `torch.nn.Module` will do, and any folder with safetensors; no config is read. Nothing is written before every
     tensor has been read and found to fit, so a failure leaves the module as it was.
 
+    A module with DTensors, as `fully_shard` and `parallelize_module` leave it, is filled by all ranks of their mesh
+    together: each calls this, reads just its parts, and returns or raises the same. Parameters on the meta device get
+    memory on the device of the mesh.
+
     Args:
         module: The module. Its mode is not changed.
         source: A folder, or the id of a repository.
         **kwargs: *strict*, *allow_missing*, *allow_unexpected*, *ignore_mismatched_sizes*, *key_mapping*, *variant*,
-            *use_safetensors*, *memory* and *verify* as for `PreTrainedModel.from_pretrained`, and the options of
-            `HubOptions`. What the file lacks, or has in another shape, is left as it is.
+            *use_safetensors*, *memory*, *verify* and *timeout* as for `PreTrainedModel.from_pretrained`, and the
+            options of `HubOptions`. What the file lacks, or has in another shape, is left as it is.
 
     Returns:
         The verdict on every key.
@@ -47,6 +61,8 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
         CheckpointError: If the weights cannot be read; the module is as it was.
         SourceNotFoundError: If there is no such folder or repository, or it has no weights.
         UnknownOptionError: If an argument is no option.
+        RanksDisagreeError: If ranks see different checkpoints, or want different things.
+        MissingRankError: If a rank does not come in time. What one rank raises, all do.
 
     Example:
         >>> import tempfile
@@ -64,6 +80,35 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
         if name not in _OPTIONS:
             message = sentences(f"load_weights has no option {name!r}.", did_you_mean(name, _OPTIONS))
             raise UnknownOptionError(message)
+    with _ranks_of(module, options.get("timeout", _TIMEOUT)) as ranks:
+        opened = open_source(source, **hub)
+        weights = open_weights(opened, WeightChoice(options.get("variant"), options.get("use_safetensors")))
+        try:
+            return _loaded(module, weights, options, opened.name, ranks)
+        finally:
+            weights.close()
+
+
+@contextmanager
+def _ranks_of(module: nn.Module, timeout: object) -> Iterator["Ranks | None"]:
+    """Provide the ranks that hold a module together, or None if this process holds all of it."""
+    cut = any(is_sharded(slot.tensor) for slot in slots(module))
+    if not cut and "torch.distributed.fsdp" not in sys.modules:  # which may have gathered what it has cut
+        yield None
+        return
+    from nameplate_model._distributed.loading import meet, mesh_of  # noqa: PLC0415 - slow to import, and seldom needed
+
+    mesh = mesh_of(module)
+    if mesh is None:
+        yield None
+        return
+    with meet(mesh, None, timeout) as ranks:
+        yield ranks
+
+
+def _loaded(
+    module: nn.Module, weights: Weights, options: Mapping[str, Any], source: str, ranks: "Ranks | None"
+) -> LoadReport:
     policy = Policy(
         strict=bool(options.get("strict", True)),
         allow_missing=to_patterns("allow_missing", options.get("allow_missing", ())),
@@ -72,16 +117,14 @@ def load_weights(module: nn.Module, source: StrPath, **kwargs: Any) -> LoadRepor
     )
     verify = to_verify(options.get("verify", "structure"))
     placement = Placement(CPU, memory=to_memory(options.get("memory", "auto")))
-    opened = open_source(source, **hub)
-    weights = open_weights(opened, WeightChoice(options.get("variant"), options.get("use_safetensors")))
-    try:
-        if verify:
-            weights.verify()
-        weights = renamed(weights, _naming(module, options.get("key_mapping", {})), placement.memory)
-        with torch.no_grad():
-            return _pour(module, weights, policy, placement, opened.name)
-    finally:
-        weights.close()
+    if ranks is not None:
+        agreed = {name: value for name, value in options.items() if name != "timeout"}
+        ranks.agree(weights, model=class_of(module), options=agreed)
+    if verify:
+        weights.verify() if ranks is None else ranks.verify(weights)
+    weights = renamed(weights, _naming(module, options.get("key_mapping", {})), placement.memory)
+    with torch.no_grad():
+        return _pour(module, PlainRoad(weights, placement, ranks), policy, source)
 
 
 def _naming(module: nn.Module, key_mapping: Mapping[str, str]) -> Naming:
@@ -90,25 +133,56 @@ def _naming(module: nn.Module, key_mapping: Mapping[str, str]) -> Naming:
     return Naming(key_mapping, getattr(cls, "_state_migrations", {}), getattr(cls, "state_dict_version", 1))
 
 
-def _pour(module: nn.Module, weights: Weights, policy: Policy, placement: Placement, source: str) -> LoadReport:
-    tree = Tree(module)
-    plain = loads_plainly(tree)
-    tensors = _everything(weights, placement)
-    verdict = PlainRoad(weights, placement).judge(tree) if plain else _rehearsed(module, weights, tensors)
-    report = policy.report(type(module).__name__, source, verdict, list(weights.renamed.items()))
-    if policy.refuses(report):
-        raise refusal(report, weights.where)
-    if not plain:
-        refused = {each.name for each in verdict.mismatched}
-        fitting = {name: each for name, each in tensors.items() if name not in refused}
-        module.load_state_dict(of_this_version(module, fitting), strict=False)
+def _pour(module: nn.Module, road: PlainRoad, policy: Policy, source: str) -> LoadReport:
+    tree, weights = Tree(module), road.weights
+    if loads_plainly(tree):
+        device = to_device(None) if road.ranks is None else road.ranks.device
+        verdict = road.judge(tree)
+        report = _allowed(module, road, policy, source, verdict)
+        wanted = road.wanted(tree, set(verdict.loaded))
+        for tensor, (_, places) in zip(road.read(wanted), wanted, strict=True):
+            _write(places, tensor, device)
         return report
-    loaded = set(verdict.loaded)
-    for slot in slots(module):
-        name = slot.key if slot.key in weights else weights.tied.get(slot.key)
-        if slot.key in loaded and name is not None:
-            slot.tensor.copy_(tensors[name])
+    if road.ranks is not None:
+        message = sentences(
+            f"{class_of(module).__name__} has its own way of loading, which cannot take parts of tensors.",
+            "Load it with from_pretrained(device_mesh=…, plan=…), which cuts it afterwards, or fill it before.",
+        )
+        raise CheckpointError(message)
+    tensors = _everything(weights, road.placement)
+    verdict = _rehearsed(module, weights, tensors)
+    report = _allowed(module, road, policy, source, verdict)
+    refused = {each.name for each in verdict.mismatched}
+    fitting = {name: each for name, each in tensors.items() if name not in refused}
+    module.load_state_dict(of_this_version(module, fitting), strict=False)
     return report
+
+
+def _allowed(module: nn.Module, road: PlainRoad, policy: Policy, source: str, verdict: Verdict) -> LoadReport:
+    """Return the report of a verdict, the same on all ranks.
+
+    Raises:
+        MismatchError: If the policy does not allow it.
+    """
+    report = policy.report(class_of(module).__name__, source, verdict, list(road.weights.renamed.items()))
+    if road.ranks is not None:
+        road.ranks.agree_on(report)
+    if policy.refuses(report):
+        raise refusal(report, road.weights.where)
+    return report
+
+
+def _write(places: Sequence[Slot], tensor: torch.Tensor, device: torch.device) -> None:
+    """Write one tensor into places; those without memory get some on a device, and tied ones stay one object."""
+    new: dict[int, torch.Tensor] = {}
+    for slot in places:
+        old = slot.tensor
+        if not old.is_meta:
+            local_of(old).copy_(tensor)
+            continue
+        if id(old) not in new:
+            new[id(old)] = adopt(slot, tensor.to(device, old.dtype))
+        slot.put(new[id(old)])
 
 
 def _everything(weights: Weights, placement: Placement) -> dict[str, torch.Tensor]:

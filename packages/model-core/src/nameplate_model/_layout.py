@@ -26,6 +26,13 @@ NAMES_KEY = "nameplate.layout"
 DIGESTS_KEY = "nameplate.sha256"
 """The metadata key of the tensors' digests: JSON, ``{name: first half of the sha256 of its bytes, in hex}``."""
 
+SUMS_KEY = "nameplate.sums"
+"""The metadata key of the tensors' sums, which files that ranks write together have instead: JSON, ``{name: as `_sums`
+makes it, in hex}``."""
+
+CHECKSUM_KEYS = (DIGESTS_KEY, SUMS_KEY)
+"""The metadata keys of tensors' checksums. A file of ours has one of them."""
+
 FILES_KEY = "nameplate.files"
 """The key of an index's metadata that names its shards: ``{file: {"size": bytes, "digest": hex}}``."""
 
@@ -46,7 +53,7 @@ LARGEST_INDEX = 12 << 20
 """The largest index that is read, in bytes; that of 50,000 tensors has about five."""
 
 DIGEST_LENGTH = 32
-"""How many hexadecimal digits a tensor's digest has: 16 bytes, half of a sha256."""
+"""How many hexadecimal digits a tensor's digest has: 16 bytes, half of a sha256, or a sum."""
 
 ALIGNMENT = 64
 """Where tensors start in memory that torch allocates, in bytes. Kernels treat the odd ends of a tensor differently,

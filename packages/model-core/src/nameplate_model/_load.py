@@ -7,16 +7,19 @@ back, or one error that names every key.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from nameplate_model._boxes import Box, is_sharded
 from nameplate_model._construct import Skeleton, build_for_real, build_skeleton, undeferred
 from nameplate_model._device_map import check_paths, spread
 from nameplate_model._dispatch import dispatch
 from nameplate_model._files import Held, Stored
 from nameplate_model._names import Naming, renamed, with_body
 from nameplate_model._own_way import UnfilledError, offer
+from nameplate_model._pieced import Pieced
 from nameplate_model._placement import Placement
 from nameplate_model._policy import Policy, refusal
 from nameplate_model._reading import CPU, Want, fetch
@@ -36,6 +39,9 @@ from nameplate_model._state import (
 from nameplate_model._views import ViewGroup, overlap_again, overlapping
 from nameplate_model._weights import Weights
 
+if TYPE_CHECKING:
+    from nameplate_model._distributed.loading import Ranks
+
 
 @dataclass(frozen=True, slots=True)
 class Loading:
@@ -48,6 +54,7 @@ class Loading:
         naming: How the names of the file become those of the model.
         verify: Whether every byte is compared with its checksum first.
         spread: Whether the model is to be spread over the devices that there are.
+        ranks: Those that load it together, each its parts; None if this process is alone.
     """
 
     source: str
@@ -56,6 +63,7 @@ class Loading:
     naming: Naming
     verify: bool = False
     spread: bool = False
+    ranks: "Ranks | None" = None
 
 
 @undeferred()
@@ -73,10 +81,11 @@ def load(build: Callable[[], nn.Module], weights: Weights, loading: Loading) -> 
     Raises:
         MismatchError: If keys or shapes differ in a way that the policy does not allow.
         CheckpointError: If a tensor cannot be read, or the model refuses it in its own way.
+        ShardingPlanError: If it is loaded by ranks, and their plan does not fit the model.
     """
     try:
         if loading.verify:
-            weights.verify()
+            weights.verify() if loading.ranks is None else loading.ranks.verify(weights)
         build = _on_a_real_device(build, loading.placement)
         skeleton = build_skeleton(build)
         weights = fitting(weights, skeleton.model, loading, plan=False)
@@ -122,26 +131,27 @@ def placed_on(model: nn.Module, loading: Loading) -> Placement:
 def _fill(
     build: Callable[[], nn.Module], skeleton: Skeleton, weights: Weights, loading: Loading
 ) -> tuple[nn.Module, LoadReport]:
-    placement, tree = loading.placement, Tree(skeleton.model)
+    placement, tree, ranks = loading.placement, Tree(skeleton.model), loading.ranks
     groups = overlapping(every_slot(tree.modules))
-    road = (PlainRoad if loads_plainly(tree) else _OwnRoad)(weights, placement)
+    road, in_slices = _road(skeleton, tree, weights, loading)
     try:
         verdict = road.judge(tree, in_place=skeleton.built_for_real is not None)
     except UnfilledError as gap:
         skeleton = build_for_real(build, f"its own way of loading does not assign {gap.keys[0]}")
         tree = Tree(skeleton.model)
-        verdict = _OwnRoad(weights, placement).judge_real(tree, gap)
-    names = weights.renamed.items()
-    report = loading.policy.report(type(skeleton.model).__name__, loading.source, verdict, list(names))
-    report = replace(report, built_for_real=skeleton.built_for_real)
-    if loading.policy.refuses(report):
-        raise refusal(report, weights.where)
+        verdict = _OwnRoad(weights, road.placement).judge_real(tree, gap)
+    report = _reported(skeleton, weights, loading, verdict)
     if (verdict.missing or verdict.mismatched) and skeleton.built_for_real is None:
         skeleton = Skeleton(build())  # what the file lacks gets the values of a plain construction
         tree = Tree(skeleton.model)
     elif skeleton.before is not None and not (verdict.missing or verdict.mismatched):
         skeleton.before.put_back()
+    if ranks is not None and in_slices:
+        ranks.cut(skeleton.model, placement, set(verdict.loaded))
+        tree = Tree(skeleton.model)
     road.fill(tree, verdict, in_place=skeleton.built_for_real is not None)
+    if ranks is not None and not in_slices:
+        ranks.cut(skeleton.model, placement, ())
     if not placement.changes_nothing or torch.get_default_device().type != "cpu":
         _place_rest(tree.modules, placement)
     known = [group.windows.keys() for group in groups]  # a subset of what the class weaves would be torn out of it
@@ -152,10 +162,41 @@ def _fill(
     return skeleton.model, report
 
 
+def _road(skeleton: Skeleton, tree: Tree, weights: Weights, loading: Loading) -> "tuple[PlainRoad | _OwnRoad, bool]":
+    """Return the way for a model, and whether ranks can read just their parts of it.
+
+    Where a module has a say, or somebody holds a parameter, the model is loaded as a whole first: on the host, mapped.
+    """
+    plain = loads_plainly(tree)
+    in_slices = loading.ranks is not None and plain and skeleton.built_for_real is None
+    placement = loading.placement
+    if loading.ranks is not None and not in_slices:
+        placement = replace(placement, device=CPU)
+    return PlainRoad(weights, placement, loading.ranks) if plain else _OwnRoad(weights, placement), in_slices
+
+
+def _reported(skeleton: Skeleton, weights: Weights, loading: Loading, verdict: Verdict) -> LoadReport:
+    """Return the report of a verdict, the same on all ranks.
+
+    Raises:
+        MismatchError: If the policy does not allow it.
+    """
+    names = list(weights.renamed.items())
+    report = loading.policy.report(type(skeleton.model).__name__, loading.source, verdict, names)
+    report = replace(report, built_for_real=skeleton.built_for_real)
+    if loading.ranks is not None:
+        loading.ranks.agree_on(report)
+    if loading.policy.refuses(report):
+        raise refusal(report, weights.where)
+    return report
+
+
 def _overlap(skeleton: Skeleton, groups: list[ViewGroup], loaded: set[str]) -> None:
     if groups:
         model = skeleton.model
         places = {(slot.key, slot.name): slot for slot in (*every_slot(modules_of(model)), *slots(model))}
+        cut = {key for (key, _), slot in places.items() if is_sharded(slot.tensor)}  # parts of tensors do not overlap
+        groups = [group for group in groups if cut.isdisjoint(group.windows)]
         overlap_again(list(places.values()), groups, loaded.__contains__, keep=skeleton.built_for_real is not None)
 
 
@@ -165,6 +206,7 @@ class PlainRoad:
 
     weights: Weights
     placement: Placement
+    ranks: "Ranks | None" = None
 
     def judge(self, tree: Tree, *, in_place: bool = False, values: bool = True) -> Verdict:  # noqa: ARG002 - as below
         """Compare the model's keys with the file's, before any tensor is read.
@@ -199,15 +241,20 @@ class PlainRoad:
         """Put the file's tensors into their places; tied places get the same object."""
         settle = refill if in_place else adopt
         wanted = self.wanted(tree, set(verdict.loaded))
-        tensors = fetch([want for want, _ in wanted], self.placement.memory)
-        for tensor, (_, places) in zip(tensors, wanted, strict=True):
+        for tensor, (_, places) in zip(self.read(wanted), wanted, strict=True):
             if len(places) == 1:
                 places[0].put(settle(places[0], tensor))
             else:
                 _settle_all(places, tensor, settle)
 
+    def read(self, wanted: list[tuple[Want, list[Slot]]]) -> list[torch.Tensor]:
+        """Return what is wanted, in order."""
+        if self.ranks is not None:
+            return self.ranks.fetch(wanted, self.placement.memory, self.placement.engine)
+        return fetch([want for want, _ in wanted], self.placement.memory, self.placement.engine)
+
     def wanted(self, tree: Tree, loaded: Collection[str]) -> list[tuple[Want, list[Slot]]]:
-        """Return what is wanted of the file, each once, with the places that get it."""
+        """Return what is wanted of the file, each once, with the places that get it; of a DTensor only its part."""
         twins, tensors, placement = tree.twins, self.weights.tensors, self.placement
         plain = placement.changes_nothing
         wanted: dict[tuple[object, ...], tuple[Want, list[Slot]]] = {}
@@ -222,6 +269,8 @@ class PlainRoad:
             if not plain:  # one tensor under several names goes where the first of them does, and is kept wide by any
                 keys = shared or (slot.key,)
                 want = Want(stored, placement.device_of(keys[0]), placement.dtype_of_any(keys, stored.dtype))
+            if is_sharded(slot.tensor):
+                want = want._replace(box=_box_of(slot))
             wanted.setdefault((name, *want[1:]), (want, []))[1].append(slot)
         return list(wanted.values())
 
@@ -233,6 +282,12 @@ class PlainRoad:
         if not values:
             return None
         return discord(name, *fetch([Want(each, CPU, each.dtype) for each in stored], self.placement.memory))
+
+
+def _box_of(slot: Slot) -> Box:
+    from nameplate_model._distributed.spec import spec_of  # noqa: PLC0415 - slow to import, and seldom needed
+
+    return spec_of(slot.tensor, slot.key).box
 
 
 def _settle_all(places: list[Slot], tensor: torch.Tensor, settle: Callable[[Slot, torch.Tensor], torch.Tensor]) -> None:
@@ -281,10 +336,10 @@ class _OwnRoad:
     def _offer(self, tree: Tree, refused: Collection[str], *, in_place: bool) -> Verdict:
         names = [name for name in self.weights.tensors if name not in refused]
         wants = [self._want(name, self.weights.tensors[name]) for name in names]
-        tensors = dict(zip(names, fetch(wants, self.placement.memory), strict=True))
+        tensors = dict(zip(names, fetch(wants, self.placement.memory, self.placement.engine), strict=True))
         return offer(tree.model, tensors, self.weights, in_place=in_place)
 
-    def _want(self, name: str, stored: Stored | Held) -> Want:
+    def _want(self, name: str, stored: Stored | Held | Pieced) -> Want:
         return Want(stored, self.placement.device_of(name), self.placement.dtype_of(name, stored.dtype))
 
 
@@ -299,7 +354,8 @@ def _place_rest(modules: list[tuple[str, nn.Module]], placement: Placement) -> N
     """Move what no file holds: buffers that the constructor computed, and values of missing keys."""
     places: dict[int, list[Slot]] = {}
     for slot in every_slot(modules):
-        places.setdefault(id(slot.tensor), []).append(slot)
+        if not is_sharded(slot.tensor):  # placed when it was cut
+            places.setdefault(id(slot.tensor), []).append(slot)
     for same in places.values():
         tensor = same[0].tensor
         moved = placement.place([slot.key for slot in same], tensor)

@@ -17,6 +17,7 @@ from nameplate_config.files import folder_of
 from nameplate_config.typing import PublishOptions, StrPath
 from nameplate_config.wording import shown
 from nameplate_model._auto_class import own_config, registered_for
+from nameplate_model._boxes import is_sharded
 from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
 from nameplate_model._content import check_options, checkpoint_of
@@ -25,10 +26,10 @@ from nameplate_model._load import load
 from nameplate_model._materialize import materialize
 from nameplate_model._measures import Measures
 from nameplate_model._names import Migration, migrations_of
-from nameplate_model._plan import LoadPlan, plan
+from nameplate_model._plan import LoadPlan, Sharing, planned
 from nameplate_model._publishing import push
 from nameplate_model._report import LoadReport
-from nameplate_model._request import prepare, read_request
+from nameplate_model._request import meeting, prepare, read_request
 from nameplate_model._save import save_checkpoint
 from nameplate_model._weights import open_weights
 
@@ -69,6 +70,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             tensors; applied to the names of a file that the model does not have.
         keep_in_fp32: Patterns of keys, or names of modules, that stay float32 when a load casts to another dtype.
         state_dict_version: The version of the names in the state dict, see `migrates_state`.
+        sharding_plan: How ranks share the model where a load gets a *device_mesh* without a *plan*: all that *plan*
+            takes, and also a method with the parameter *mesh*.
         config: The config that it was built from; shared with the caller, never changed.
         load_report: What the load that made it did with every key, or None.
 
@@ -97,6 +100,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
     foreign_key_mapping: ClassVar[Mapping[str, str]] = {}
     keep_in_fp32: ClassVar[Sequence[str]] = ()
     state_dict_version: ClassVar[int] = 1
+    sharding_plan: ClassVar[Any] = None
 
     _auto_classes: ClassVar[tuple[str, ...]]  # of this very class; those of its bases do not count
     _state_migrations: ClassVar[Mapping[int, Migration]] = {}
@@ -178,6 +182,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         state_dict: Mapping[str, torch.Tensor] | None = None,
         layout: str | None = None,
         is_main_process: bool = True,
+        timeout: float = 600.0,
+        writers: Literal["auto", "shared", "apart"] = "auto",
         **kwargs: Any,
     ) -> None:
         """Write weights and `config.json` into *folder*: the old checkpoint or the new, never a mix.
@@ -187,15 +193,25 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         holds, only the checkpoint before gives way; other files stay. The code of registered classes takes its place an
         instant before the new checkpoint does; what the folder holds of other code stays.
 
+        Where the state dict has DTensors, as FSDP2 and tensor parallelism make them, all ranks of their mesh call this,
+        and each writes its own parts: no rank ever holds more. What comes of it is the same file, with the same bytes
+        whatever the number of ranks. Of tensors that are no DTensors, those of the first rank are saved.
+
         Args:
-            folder: Where to; created if needed.
+            folder: Where to; created if needed. Ranks that save together must see the same folder.
             max_shard_size: The most bytes of one weight file: a number, ``"5GB"`` or ``"5GiB"``. Larger weights are
                 written as several files, side by side, and `model.safetensors.index.json`.
             variant: A word that becomes part of the names of the weight files, such as ``"fp16"``.
             state_dict: What to save instead of the model's own state dict.
             layout: The name of one of the config class's `foreign_formats`: config and tensors are written in the words
                 of that library, which then loads the folder, as this one still does. None means our own.
-            is_main_process: Whether this process saves at all: of many that call this, one should.
+            is_main_process: Whether this process saves at all: of many that call this, one should. Of no meaning where
+                ranks save together.
+            timeout: How many seconds a rank waits at each step for those that save with it. Between two steps each
+                rank writes its parts, so this must be longer than that takes.
+            writers: Who writes into one file where ranks save together: all (``"shared"``) or only those of one
+                machine (``"apart"``), which makes a file for each machine. ``"auto"`` is apart where the folder is
+                known to lie on a network file system.
             **kwargs: *safe_serialization* and *save_function*, as callers of Transformers pass them, change nothing.
 
         Raises:
@@ -203,15 +219,24 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             ConfigError: If the layout cannot express the config; names every field. Nothing is written.
             SaveError: If the system cannot write. The folder is as it was before.
             CommittedError: If it fails when the new checkpoint is in place, which is whole.
+            RanksDisagreeError: If ranks that save together want to save different things.
+            MissingRankError: If one of them does not come in time. What one rank raises, all do.
+            ShardingPlanError: If a DTensor has no values to be saved, as one with a Partial placement.
             SourceCodeError: If a class is registered and its code cannot be copied. Nothing is written.
             UnsafePathError: If the path is a file, or the variant no word.
             UnknownOptionError: If an option is unknown, or has a value that it cannot have.
         """
-        check_options(self, kwargs)
+        check_options(self, {**kwargs, "timeout": timeout, "writers": writers})
         target = folder_of(folder)
-        if is_main_process:
-            options = {"max_shard_size": max_shard_size, "variant": variant, "layout": layout}
-            save_checkpoint(target, checkpoint_of(self, self.config, state_dict=state_dict, **options))
+        state = self.state_dict() if state_dict is None else state_dict
+        options = {"max_shard_size": max_shard_size, "variant": variant, "layout": layout}
+        describe = partial(checkpoint_of, self, self.config, state_dict=state, **options)
+        if any(map(is_sharded, state.values())):
+            from nameplate_model._distributed.saving import save_together  # noqa: PLC0415 - see that package
+
+            save_together(target, state, describe, writers=writers, timeout=timeout)
+        elif is_main_process:
+            save_checkpoint(target, describe())
 
     def push_to_hub(
         self,
@@ -225,6 +250,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
         """Publish weights, config, the code of registered classes, and a card, all in one commit.
 
         Other weights of the same variant leave the repository in that commit. A `README.md` that is there stays.
+        A model that lies on several ranks is first saved into a folder, and published by one process that loads it.
 
         Args:
             repository: The id of a repository on the Hub, created if there is none.
@@ -282,10 +308,18 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
                 *key_mapping*: regular expressions and what replaces them in the names of the file.
                 *device*: where the tensors go; the default device if not given.
                 *device_map*: a device, devices by the path of a module, or ``"auto"`` for those that there are.
+                *device_mesh*: the ranks that load the model together, as torch's `DeviceMesh`. Each reads just its
+                parts from its own view of the folder, and has parameters that are DTensors.
+                *plan*: how the model is cut on that mesh: ``"fsdp"``, styles by the paths of modules, a function of
+                model and mesh that applies torch's own engine, or such plans by dimensions of the mesh. If it is not
+                given, the `sharding_plan` of the class.
+                *timeout* (600): how many seconds a rank waits for the others before it names who is missing.
                 *dtype* (``"checkpoint"``, as stored): what floating tensors are cast to; ``"auto"`` means the dtype
                 that the config names, else that of the first floating tensor.
                 *keep_in_fp32*: patterns or names of modules that a cast makes float32.
                 *memory* (``"auto"``): ``"mmap"``, ``"copy"``, or mapped unless the file system is a network's.
+                *engine* (``"auto"``): who brings tensors to their device: ``"mapped"`` through the page cache,
+                ``"ring"`` through pinned memory, as for CUDA devices, or ``"prefetch"``, that of safetensors 0.9.
                 *variant*: the middle of the file names, as in ``model.fp16.safetensors``.
                 *use_safetensors*: False reads ``pytorch_model.bin``, without running code of it.
                 *verify* (``"structure"``): ``"full"`` compares every byte with its checksum first.
@@ -297,9 +331,13 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             MismatchError: If keys or shapes do not fit; lists all of them with the likely cause.
             CheckpointError: If a weight file is torn or ambiguous.
             UnknownOptionError: If an argument is neither an option nor a field.
+            ShardingPlanError: If the plan does not fit the model or the mesh.
+            RanksDisagreeError: If ranks see different checkpoints, or want different things.
+            MissingRankError: If a rank does not come in time. What one rank raises, all do.
         """
-        prepared = prepare(read_request(cls, source, kwargs), open_weights)
-        built, report = load(partial(cls, prepared.config), prepared.weights, prepared.loading)
+        with meeting(kwargs) as ranks:
+            prepared = prepare(read_request(cls, source, kwargs), open_weights, ranks)
+            built, report = load(partial(cls, prepared.config), prepared.weights, prepared.loading)
         model = cast("Self", built)
         model.load_report = report
         model.eval()
@@ -311,10 +349,14 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
 
         From the Hub only the config, the index and the headers of the weight files are fetched.
 
+        With *device_mesh*, the plan also says what each rank would read and keep, in `LoadPlan.ranks`. The mesh need
+        not exist then: the sizes of its dimensions by name will do, such as ``{"dp": 125, "tp": 8}``.
+
         Raises:
             SourceNotFoundError: If there is no such folder or repository, or it lacks a config or weights.
             ConfigError: If its config does not fit `config_class`.
             CheckpointError: If a weight file is torn or ambiguous.
+            ShardingPlanError: If *plan* does not fit the model or the mesh.
             UnknownOptionError: If an argument is neither an option nor a field.
 
         Example:
@@ -331,10 +373,17 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             ...     plan = SumModel.plan_load(folder, dtype=torch.bfloat16)
             >>> plan.bytes, plan.dtypes, plan.memory, plan.allowed
             (16, {'float32': 16}, {'cpu': 8}, True)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     SumModel(SumConfig()).save_pretrained(folder)
+            ...     plan = SumModel.plan_load(folder, device_mesh={"tp": 3}, plan={"linear": "rowwise"})
+            >>> [rank.bytes for rank in plan.ranks], plan.ranks[2].memory, plan.ranks.ratio
+            ([8, 8, 8], {'float32': 8}, 1.5)
         """
-        prepared = prepare(read_request(cls, source, kwargs), open_heads)
+        request = read_request(cls, source, kwargs)
+        sharing = Sharing.of(request.options["device_mesh"], request.options["plan"])
+        prepared = prepare(request, open_heads)
         try:
-            return plan(partial(cls, prepared.config), prepared.weights, prepared.loading)
+            return planned(partial(cls, prepared.config), prepared.weights, prepared.loading, sharing)
         finally:
             prepared.weights.close()
 

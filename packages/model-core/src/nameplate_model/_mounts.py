@@ -35,6 +35,15 @@ def lies_behind_network(descriptor: int) -> bool:
     return _kinds().get(os.fstat(descriptor).st_dev, False)
 
 
+def folder_lies_behind_network(folder: Path) -> bool:
+    """Whether a folder is on a network file system, as `lies_behind_network` says of a file.
+
+    Raises:
+        OSError: If there is no such folder.
+    """
+    return _kinds().get(folder.stat().st_dev, False)
+
+
 @lru_cache(maxsize=1)
 def _kinds() -> dict[int, bool]:
     """Return for each mounted device whether it is remote. What is mounted later counts as local."""

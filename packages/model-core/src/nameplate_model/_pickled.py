@@ -42,8 +42,26 @@ _LEGACY_STREAMS = 5
 
 _TENSORS_STREAM = 3
 
-_KINDS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-_ALLOWED = frozenset(
+STORAGES = {
+    "torch FloatStorage": torch.float32,
+    "torch DoubleStorage": torch.float64,
+    "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16,
+    "torch LongStorage": torch.int64,
+    "torch IntStorage": torch.int32,
+    "torch ShortStorage": torch.int16,
+    "torch CharStorage": torch.int8,
+    "torch ByteStorage": torch.uint8,
+    "torch BoolStorage": torch.bool,
+    "torch ComplexFloatStorage": torch.complex64,
+    "torch ComplexDoubleStorage": torch.complex128,
+}
+"""What a pickle calls the memory of a tensor, and the type of its elements."""
+
+KINDS = {f"torch {name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+"""What a pickle calls a dtype."""
+
+TENSOR_NAMES = frozenset(
     {
         "collections OrderedDict",
         "torch.storage UntypedStorage",
@@ -52,8 +70,8 @@ _ALLOWED = frozenset(
         "torch._utils _rebuild_tensor_v3",
         "torch._utils _rebuild_parameter",
         "torch._utils _rebuild_parameter_with_state",
-        *(f"torch {kind}Storage" for kind in (*_KINDS, "ComplexFloat", "ComplexDouble")),
-        *(f"torch {name}" for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+        *STORAGES,
+        *KINDS,
     }
 )
 """What a dict of plain tensors is made of: less than what torch allows, and not extended by `add_safe_globals`."""
@@ -201,7 +219,7 @@ def _instructions(path: Path, stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count == _MOST_INSTRUCTIONS:
                 raise _too_much(path)
-            if opcode.name in _NAMING and (opcode.name != "GLOBAL" or argument not in _ALLOWED):
+            if opcode.name in _NAMING and (opcode.name != "GLOBAL" or argument not in TENSOR_NAMES):
                 asked = str(argument).replace(" ", ".") if opcode.name == "GLOBAL" else opcode.name
                 raise _not_tensors(path, f"asks for {shown(asked)}, of which no tensor is made; nothing of it was run.")
             yield opcode.name, argument
@@ -238,7 +256,7 @@ def _joined(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _read_shards(source: Source, name: str) -> dict[str, torch.Tensor]:
     index = read_index(source, name)
-    shards = {shard: read_pickled(shard_path(source, index, shard)) for shard in index.shards}
+    shards = {shard: read_pickled(shard_path(source, index.where, shard)) for shard in index.shards}
     for key, shard in index.weight_map.items():
         if key not in shards[shard]:
             message = f"{index.where} says that {shard!r} holds {key!r}, but it does not."

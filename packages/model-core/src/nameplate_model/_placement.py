@@ -10,7 +10,7 @@ import torch
 
 from nameplate_config import UnknownOptionError
 from nameplate_config.wording import shown
-from nameplate_model._reading import Memory
+from nameplate_model._reading import Engine, Memory
 
 DeviceMap = Mapping[str, torch.device]
 """The device of each module by its path; the longest path that fits counts, and ``""`` means the whole model."""
@@ -28,6 +28,7 @@ class Placement:
         memory: How they get into memory.
         device_map: The devices of parts of the model.
         keep_in_fp32: Patterns of keys that a cast makes float32 instead.
+        engine: Who brings them to their devices.
     """
 
     device: torch.device
@@ -35,6 +36,7 @@ class Placement:
     memory: Memory = "auto"
     device_map: DeviceMap = field(default_factory=dict)
     keep_in_fp32: Sequence[str] = ()
+    engine: Engine = "auto"
 
     @property
     def changes_nothing(self) -> bool:

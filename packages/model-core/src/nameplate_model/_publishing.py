@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from nameplate_config import check_publish_options, model_card, publish
 from nameplate_config.typing import PublishOptions
+from nameplate_config.wording import sentences
+from nameplate_model._boxes import is_sharded
+from nameplate_model._state import class_of
+from nameplate_model.errors import CheckpointError
 
 if TYPE_CHECKING:
     from nameplate_model._model import PreTrainedModel
@@ -40,6 +44,12 @@ def push(
         The address of the commit.
     """
     check_publish_options(options)  # before anything is written
+    if any(map(is_sharded, model.state_dict().values())):
+        message = sentences(
+            f"{class_of(model).__name__} lies on several ranks, and one process publishes.",
+            "Call save_pretrained on all of them, into a folder that all see, then load and push it in one process.",
+        )
+        raise CheckpointError(message)
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder, **saving)
         files: dict[str, bytes | Path] = {**_below(Path(folder))}
@@ -60,7 +70,7 @@ def _weights_of(variant: str | None) -> str:
 
 
 def _card(model: "PreTrainedModel", repository: str) -> bytes:
-    cls, model_type = type(model), type(model.config).model_type
+    cls, model_type = class_of(model), type(model.config).model_type
     text = _CARD.format(
         name=repository.rpartition("/")[2],
         cls=cls.__name__,

@@ -3,9 +3,10 @@
 Also the opening itself: config and weights of one and the same save, whoever saves into the folder meanwhile.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
@@ -24,13 +25,18 @@ from nameplate_config import (
 from nameplate_config.typing import StrPath
 from nameplate_config.wording import did_you_mean, sentences, shown
 from nameplate_model._auto_class import own_options
+from nameplate_model._boxes import is_sharded
 from nameplate_model._device_map import AUTO, to_device_map
+from nameplate_model._engines.choice import check_engine, to_engine
 from nameplate_model._load import Loading
 from nameplate_model._names import Migration, Naming
 from nameplate_model._placement import Placement, to_device, to_dtype, to_memory, to_patterns
 from nameplate_model._policy import Policy
 from nameplate_model._weights import WeightChoice, Weights, held_weights, stamp, to_verify
-from nameplate_model.errors import CheckpointError
+from nameplate_model.errors import CheckpointError, ShardingPlanError
+
+if TYPE_CHECKING:
+    from nameplate_model._distributed.loading import Ranks
 
 _DEFAULTS: Mapping[str, Any] = {
     "allow_missing": (),
@@ -38,13 +44,17 @@ _DEFAULTS: Mapping[str, Any] = {
     "config": None,
     "device": None,
     "device_map": None,
+    "device_mesh": None,
     "dtype": "checkpoint",
+    "engine": "auto",
     "ignore_mismatched_sizes": False,
     "keep_in_fp32": (),
     "key_mapping": {},
     "memory": "auto",
+    "plan": None,
     "state_dict": None,
     "strict": True,
+    "timeout": 600.0,
     "use_safetensors": None,
     "variant": None,
     "verify": "structure",
@@ -52,6 +62,9 @@ _DEFAULTS: Mapping[str, Any] = {
 
 LOAD_OPTIONS = frozenset({*_DEFAULTS, "output_loading_info"})
 """The names of the options of `PreTrainedModel.from_pretrained` that are not about the source."""
+
+_OF_ONE_RANK = frozenset({"config", "device_mesh", "plan", "state_dict", "timeout"})
+"""Options whose values are no facts on which ranks agree, or are agreed on in another way."""
 
 _MOST_TRIES = 20
 """How often a load starts anew because somebody saved between its reading of the config and of the weights."""
@@ -134,14 +147,38 @@ def _with_dtype(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"dtype" if name == "torch_dtype" else name: value for name, value in kwargs.items()}
 
 
-def prepare(request: Request, opener: Opener) -> Prepared:
+@contextmanager
+def meeting(kwargs: Mapping[str, Any]) -> Iterator["Ranks | None"]:
+    """Provide the ranks that load together: those of the mesh that is among the arguments of a load, if there is one.
+
+    Raises:
+        UnknownOptionError: If it is no mesh of which this process is a rank.
+        MissingRankError: If a rank does not come in time.
+        NameplateError: Whatever is raised inside, on whichever rank.
+    """
+    if kwargs.get("device_mesh") is None:
+        yield None
+        return
+    from nameplate_model._distributed.loading import meet  # noqa: PLC0415 - slow to import, and seldom needed
+
+    with meet(kwargs["device_mesh"], kwargs.get("plan"), kwargs.get("timeout", _DEFAULTS["timeout"])) as ranks:
+        yield ranks
+
+
+def prepare(request: Request, opener: Opener, ranks: "Ranks | None" = None) -> Prepared:
     """Read the config, open the weights, and decide how one is filled with the other.
+
+    Args:
+        request: What is asked for.
+        opener: Opens the weights.
+        ranks: Those that load it together, if this process is not alone.
 
     Raises:
         SourceNotFoundError: If the source lacks a config or weights.
         ConfigError: If the config does not fit the class.
         CheckpointError: If the weights cannot be read.
         UnknownOptionError: If an option has a value that it cannot have.
+        RanksDisagreeError: If ranks have other configs, weights or options.
     """
     placement = _placement(request)  # refuses wrong options before anything is read
     if request.source is None:
@@ -153,7 +190,20 @@ def prepare(request: Request, opener: Opener) -> Prepared:
         config, weights, saved_by = _read(request, request.source, opener)
     if placement.dtype is None and request.options["dtype"] == AUTO:
         placement = _placement(request, _automatic_dtype(config, weights))
-    return Prepared(config, weights, _loading(request, placement, saved_by))
+    loading = _loading(request, placement, saved_by)
+    if ranks is not None:
+        try:
+            _agree(ranks, request, config, weights)
+        except NameplateError:
+            weights.close()
+            raise
+    return Prepared(config, weights, replace(loading, ranks=ranks))
+
+
+def _agree(ranks: "Ranks", request: Request, config: PreTrainedConfig, weights: Weights) -> None:
+    """Make sure that all ranks load the same in the same way. Where they find it may differ."""
+    options = {name: value for name, value in request.options.items() if name not in _OF_ONE_RANK}
+    ranks.agree(weights, model=request.cls, config=config.to_json_string(), options=options)
 
 
 def _refuse_contradictions(cls: ModelClass, source: object, options: Mapping[str, Any]) -> None:
@@ -167,11 +217,20 @@ def _refuse_contradictions(cls: ModelClass, source: object, options: Mapping[str
     if options["device"] is not None and options["device_map"] is not None:
         message = "device and device_map are both given; a device is a device_map of the whole model, so give one."
         raise UnknownOptionError(message)
+    if options["device_mesh"] is not None and (options["device"] is not None or options["device_map"] is not None):
+        message = "device_mesh is given as well as a device; tensors go to the devices of the mesh, so give just that."
+        raise UnknownOptionError(message)
+    if options["plan"] is not None and options["device_mesh"] is None:
+        message = "plan says how ranks share a model, but there is no device_mesh that says which ranks; give both."
+        raise ShardingPlanError(message)
     if not any(options["use_safetensors"] is each for each in (None, True, False)):
         message = f"use_safetensors must be None, True or False, found {shown(options['use_safetensors'])}."
         raise UnknownOptionError(message)
     if given and not isinstance(options["state_dict"], Mapping):
         message = f"state_dict must map names to tensors, found {shown(options['state_dict'])}."
+        raise UnknownOptionError(message)
+    if given and any(isinstance(each, torch.Tensor) and is_sharded(each) for each in options["state_dict"].values()):
+        message = "state_dict holds a DTensor; give plain tensors, or save them and load the folder."
         raise UnknownOptionError(message)
     if not isinstance(options["key_mapping"], Mapping):
         message = f"key_mapping must map regular expressions to texts, found {shown(options['key_mapping'])}."
@@ -290,13 +349,26 @@ def _placement(request: Request, automatic: torch.dtype | None = None) -> Placem
         *_declared(cls, "_keep_in_fp32_modules"),
         *_declared(cls, "_keep_in_fp32_modules_strict"),
     )
-    return Placement(
-        by_path.pop("", None) or to_device(options["device"]),
+    placement = Placement(
+        by_path.pop("", None) or _device(options),
         automatic if isinstance(dtype, str) else dtype,
         to_memory(options["memory"]),
         by_path,
         (*kept, *to_patterns("keep_in_fp32", options["keep_in_fp32"])),
+        to_engine(options["engine"]),
     )
+    if device_map != AUTO:
+        check_engine(placement.engine, {placement.device, *by_path.values()})
+    return placement
+
+
+def _device(options: Mapping[str, Any]) -> torch.device:
+    """Return where the tensors go: the device of this rank in a mesh, if there is a real one."""
+    if hasattr(options["device_mesh"], "device_type"):
+        from nameplate_model._distributed.spec import device_of  # noqa: PLC0415 - slow to import, and seldom needed
+
+        return device_of(options["device_mesh"])
+    return to_device(options["device"])
 
 
 def _declared(cls: ModelClass, name: str) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ from nameplate_model._layout import REPLACED_KEY, is_shard
 from nameplate_model._leftovers import Before, look, remove_leftovers
 from nameplate_model._shards import Shard, index_text, same_index, split, written
 from nameplate_model._unchanged import same_file
-from nameplate_model._writer import MUCH, planned, write_tensors
-from nameplate_model.errors import CommittedError, SaveError
+from nameplate_model._writer import MUCH, Blank, Filling, planned, write_tensors
+from nameplate_model.errors import CommittedError, MissingRankError, SaveError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         UnsafePathError: If the path is a file, or the variant no word, or code would leave the folder through a link.
     """
     content = stored(checkpoint.state)
+    save_files(folder, checkpoint, content, files_for(checkpoint, content))
+
+
+def files_for(checkpoint: Checkpoint, content: Stored) -> list[dict[str, torch.Tensor]]:
+    """Return which tensors go into which file; of several, all but the last have about as much as the limit allows.
+
+    Raises:
+        CheckpointError: If there would be more files than a reader opens.
+        UnknownOptionError: If there would be several in a layout that has one.
+        UnsafePathError: If the variant is no word.
+    """
+    weights_name(checkpoint.variant)  # refuses a bad one before anything is made
     parts = split(content, checkpoint.limit)
     if checkpoint.one_file_for and len(parts) > 1:
         message = sentences(
@@ -82,34 +94,70 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "Give a larger max_shard_size, or save without a layout.",
         )
         raise UnknownOptionError(message)
-    weights_name(checkpoint.variant)  # refuses a bad one before anything is made
+    return parts
+
+
+def save_files(
+    folder: Path,
+    checkpoint: Checkpoint,
+    content: Stored,
+    parts: list[dict[str, torch.Tensor]],
+    filling: Filling | None = None,
+) -> None:
+    """Go through all steps of a save.
+
+    Args:
+        folder: Created if needed.
+        checkpoint: What goes into it.
+        content: What of its state is stored.
+        parts: The tensors of each file.
+        filling: Who fills the files, if it is not this process alone. Then they are written even if they are there.
+
+    Raises:
+        SaveError: If the system cannot write. The folder holds the old checkpoint, whole.
+        CommittedError: If it cannot once the new one counts. The folder holds the new checkpoint, whole.
+        UnsafePathError: If the path is a file, or code would leave the folder through a link.
+    """
     try:
         make_folder(folder)
         with locked(folder) as alone, drafted_code(folder, checkpoint.code) as publish_code:
             before = look(folder, checkpoint.variant)
-            steps = _Steps(before, checkpoint, content, publish_code, alone=alone)
+            steps = _Steps(before, checkpoint, content, publish_code, alone=alone, filling=filling)
             if len(parts) > 1:
                 steps.save_shards(parts)
             else:
                 steps.save_single()
-    except SaveError:
+    except (SaveError, MissingRankError):
         raise
     except OSError as error:
-        message = f"{str(folder)!r} could not be written: {_reason(error)}."
-        raise SaveError(sentences(message, "What it holds is as it was before.")) from error
+        raise not_written(folder, error) from error
+
+
+def not_written(folder: Path, error: OSError) -> SaveError:
+    """Return the error about a folder into which the system could not write."""
+    message = f"{str(folder)!r} could not be written: {_reason(error)}."
+    return SaveError(sentences(message, "What it holds is as it was before."))
 
 
 class _Steps:
     """The steps of one save into one folder."""
 
     def __init__(
-        self, before: Before, checkpoint: Checkpoint, content: Stored, publish_code: Callable[[], None], *, alone: bool
+        self,
+        before: Before,
+        checkpoint: Checkpoint,
+        content: Stored,
+        publish_code: Callable[[], None],
+        *,
+        alone: bool,
+        filling: Filling | None,
     ) -> None:
         self._before = before
         self._checkpoint = checkpoint
         self._content = content
         self._publish_code = publish_code
         self._alone = alone
+        self._filling = filling
         self._folder = before.folder
         variant = checkpoint.variant
         # The record of another variant may take such a config for stale.
@@ -121,18 +169,20 @@ class _Steps:
         path = self._folder / weights_name(self._checkpoint.variant)
         plan = planned(self._content.tensors)
         metadata = {**self._record(path), **self._content.metadata(), **self._content.aliases()}
-        if self._before.place.chosen == "single" and same_file(path, plan, metadata) is not None:
+        if self._filling is None and self._before.place.chosen == "single" and same_file(path, plan, metadata):
             self._keep([path])
             return
         with Draft(self._folder, path.name) as draft:
-            much = bool(plan) and plan[-1].end >= MUCH
-            write_tensors(draft, plan, metadata, beside=much)
+            if self._filling is not None:
+                self._filling([Blank(draft, plan, metadata)])
+            else:
+                write_tensors(draft, plan, metadata, beside=bool(plan) and plan[-1].end >= MUCH)
             self._commit(draft, path, [path])
 
     def save_shards(self, parts: list[dict[str, torch.Tensor]]) -> None:
         """Write shards and their index, but only those that are not there already."""
         path = self._folder / index_name(self._checkpoint.variant)
-        with written(self._folder, parts, self._checkpoint.variant) as shards:
+        with written(self._folder, parts, self._checkpoint.variant, self._filling) as shards:
             kept = [path, *(self._folder / shard.name for shard in shards)]
             numbers = shards, self._content, self._checkpoint.parameters
             if self._before.place.chosen == "index" and same_index(path, self._record(path), *numbers):

@@ -23,7 +23,7 @@ from nameplate_config.wording import sentences, shown
 from nameplate_model._aliases import Stored
 from nameplate_model._layout import FILES_KEY, MOST_SHARDS, REPLACED_KEY, is_shard, shard_name, weights_name
 from nameplate_model._unchanged import same_file
-from nameplate_model._writer import MUCH, bytes_of, header, planned, write_tensors
+from nameplate_model._writer import MUCH, Blank, Filling, bytes_of, header, planned, write_tensors
 from nameplate_model.errors import CheckpointError
 
 _MOST_WRITERS = 4
@@ -109,20 +109,23 @@ class Shard:
 
 
 @contextmanager
-def written(folder: Path, parts: list[dict[str, torch.Tensor]], variant: str | None) -> Iterator[list[Shard]]:
+def written(
+    folder: Path, parts: list[dict[str, torch.Tensor]], variant: str | None, filling: Filling | None = None
+) -> Iterator[list[Shard]]:
     """Write shards as drafts, several at a time; what is not published by the end is removed.
 
     Args:
         folder: Where they go.
         parts: The tensors of each.
         variant: Of which variant they are.
+        filling: Who writes all of them, if it is not done here.
 
     Raises:
         OSError: Whatever the system reports.
     """
     writing = _Writing(folder, parts, variant)
     try:
-        yield writing.run()
+        yield writing.run() if filling is None else writing.let(filling)
     finally:
         for draft in writing.drafts:
             draft.discard()
@@ -155,6 +158,23 @@ class _Writing:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def let(self, filling: Filling) -> list[Shard]:
+        """Let others write all, also those that are there already."""
+        blanks: list[Blank] = []
+        for index, part in enumerate(self._parts):
+            blanks.append(Blank(self._draft(index), planned(part), part_metadata()))
+            blanks[-1].draft.set_aside()
+        found: list[Shard] = []
+        for number, (blank, filled) in enumerate(zip(blanks, filling(blanks), strict=True), 1):
+            name = shard_name(filled.digest, number, len(blanks), self._variant)
+            found.append(Shard(name, filled.size, filled.digest, tuple(each.name for each in blank.plan), blank.draft))
+        return found
+
+    def _draft(self, index: int) -> Draft:
+        draft = Draft(self._folder, f"{weights_name(self._variant)}-{index + 1}")
+        self.drafts.append(draft)
+        return draft
+
     def _write(self, index: int) -> Shard:
         number, count = index + 1, len(self._parts)
         plan, metadata = planned(self._parts[index]), part_metadata()
@@ -164,9 +184,8 @@ class _Writing:
             if is_shard(name, self._variant) and name.endswith(f"-{number:05d}-of-{count:05d}.safetensors"):
                 digest = same_file(self._folder / name, plan, metadata)
                 if digest is not None and name == shard_name(digest, number, count, self._variant):
-                    return Shard(name, size, digest, names, None)
-        draft = Draft(self._folder, f"{weights_name(self._variant)}-{number}")
-        self.drafts.append(draft)
+                    return Shard(name, (self._folder / name).stat().st_size, digest, names, None)
+        draft = self._draft(index)
         digest = write_tensors(draft, plan, metadata, beside=False, stop=self._stop)
         return Shard(shard_name(digest, number, count, self._variant), size, digest, names, draft)
 

@@ -6,12 +6,14 @@ slots for one tensor, as in `torch.nn.Module.state_dict`. Nothing here knows of 
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
+
+from nameplate_model._boxes import is_sharded
 
 
 class Slot(NamedTuple):
@@ -125,14 +127,28 @@ def every_slot(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Slot]:
                     yield Slot(prefix + name, module, name, tensor)
 
 
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """Return the class that the user gave a module: FSDP2 puts one of its own in front."""
+    return next(kind for kind in type(module).__mro__ if not any(map(_of_torch, (kind, *kind.__bases__))))
+
+
+def _of_torch(thing: Any) -> bool:
+    """Whether a class or hook is part of torch's own way to distribute a model."""
+    thing = getattr(thing, "hook", thing)
+    return str(getattr(thing, "__module__", "")).startswith("torch.distributed.")
+
+
 def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
     """Return *tensor* as what the slot's place needs: a buffer as it is, a parameter with the old one's nature.
 
     Where the constructor chose another layout in memory, such as channels last, the tensor is copied into that: the
-    values are the same in any, but kernels could give another last bit.
+    values are the same in any, but kernels could give another last bit. In the place of a DTensor it is the part of
+    this rank, and becomes a DTensor that is cut as the old one.
     """
     old = slot.tensor
-    if not is_lazy(old) and old.dim() > 1 and tensor.stride() != old.stride():
+    if is_sharded(old):
+        tensor = _part_as(old, tensor)
+    elif not is_lazy(old) and old.dim() > 1 and tensor.stride() != old.stride():
         tensor = _laid_out_as(old, tensor)
     if not isinstance(old, nn.Parameter):
         return tensor
@@ -140,6 +156,22 @@ def adopt(slot: Slot, tensor: torch.Tensor) -> torch.Tensor:
     if old.__dict__:
         parameter.__dict__.update(old.__dict__)
     return parameter
+
+
+def local_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what this process holds of a tensor: of a DTensor its part, as a plain tensor in the same memory."""
+    if not is_sharded(tensor):
+        return tensor
+    return cast("torch.Tensor", cast("Any", tensor)._local_tensor)  # noqa: SLF001 - `to_local` notes it for gradients
+
+
+def _part_as(old: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    from nameplate_model._distributed.spec import wrap  # noqa: PLC0415 - slow to import, and seldom needed
+
+    local = local_of(old)
+    if local.dim() > 1 and local.numel() and tensor.stride() != local.stride():
+        tensor = _laid_out_as(local, tensor)
+    return wrap(tensor, old)
 
 
 def _laid_out_as(old: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
@@ -203,16 +235,18 @@ _PLAIN_LOADERS = {nn.Module._load_from_state_dict, _NormBase._load_from_state_di
 
 
 def loads_plainly(tree: Tree) -> bool:
-    """Whether every module takes its tensors as they are: no load hook, no override, no extra state."""
+    """Whether every module takes its tensors as they are: no load hook, no override, no extra state.
+
+    The hooks that FSDP2 adds to a module only put its parts back into their places, and do not count.
+    """
     plain_load = type(tree.model).load_state_dict is nn.Module.load_state_dict
     return plain_load and all(_takes_plainly(module) for _, module in tree.modules)
 
 
 def _takes_plainly(module: nn.Module) -> bool:
-    kind = type(module)
+    kind, before, after = type(module), module._load_state_dict_pre_hooks, module._load_state_dict_post_hooks  # noqa: SLF001
     return (
         kind._load_from_state_dict in _PLAIN_LOADERS  # noqa: SLF001
         and kind.set_extra_state is nn.Module.set_extra_state
-        and not module._load_state_dict_pre_hooks  # noqa: SLF001
-        and not module._load_state_dict_post_hooks  # noqa: SLF001
+        and all(_of_torch(hook) for hook in (*before.values(), *after.values()))
     )

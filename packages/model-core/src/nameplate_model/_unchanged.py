@@ -16,7 +16,8 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from nameplate_config.record import RECORD_KEY, blank_again, seal
-from nameplate_model._layout import DIGESTS_KEY, LARGEST_HEADER, METADATA
+from nameplate_model._header import digests_key
+from nameplate_model._layout import LARGEST_HEADER, METADATA
 from nameplate_model._mapped import Mapped
 from nameplate_model._writer import MUCH, Planned, header, lies_ready, pieces
 
@@ -69,7 +70,8 @@ def _same(descriptor: int, plan: list[Planned], metadata: Mapping[str, str]) -> 
     found = os.pread(descriptor, min(start, LARGEST_HEADER), 0)
     texts: dict[str, Any] = json.loads(found[8:])[METADATA]
     record = blank_again(texts[RECORD_KEY], metadata[RECORD_KEY])
-    expected, digest = seal(header(plan, {**metadata, RECORD_KEY: record}, json.loads(texts[DIGESTS_KEY])))
+    key = digests_key(texts)
+    expected, digest = seal(header(plan, {**metadata, RECORD_KEY: record}, json.loads(texts[key]), key))
     size = len(expected) + (plan[-1].end if plan else 0)
     if found != expected or os.fstat(descriptor).st_size != size:
         return None

@@ -16,6 +16,8 @@ import torch
 from nameplate_config import Source, SourceNotFoundError, UnknownOptionError
 from nameplate_config.record import CONFIG_NAME, RECORD_KEY, WeightsPlace, check_digest, choose_weights
 from nameplate_config.wording import listed, sentences, shown
+from nameplate_model._dcp import native_folder, safetensors_folder
+from nameplate_model._dcp.metadata import METADATA_NAME
 from nameplate_model._files import Held, Stored, WeightFile
 from nameplate_model._header import corrupt
 from nameplate_model._index import Index, read_index, shard_path
@@ -30,6 +32,7 @@ from nameplate_model._layout import (
     weights_name,
 )
 from nameplate_model._pickled import open_pickled, pickled_names
+from nameplate_model._pieced import Pieced
 from nameplate_model._views import ViewGroup, parse_views
 from nameplate_model.errors import AmbiguousCheckpointError, CheckpointError, CorruptFileError, ShardError
 
@@ -58,7 +61,7 @@ class Weights:
     """
 
     where: str
-    tensors: Mapping[str, Stored | Held]
+    tensors: Mapping[str, Stored | Held | Pieced]
     files: tuple[WeightFile, ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
     views: tuple[ViewGroup, ...] = ()
@@ -91,8 +94,11 @@ class Weights:
             renamed={name: old for name, old in renamed.items() if name != old},
         )
 
-    def verify(self) -> None:
+    def verify(self, names: Collection[str] | None = None) -> None:
         """Compare every tensor of every file with its checksum.
+
+        Args:
+            names: Those of the tensors that are looked at, if not all are.
 
         Raises:
             CorruptFileError: If one differs; names file and tensor.
@@ -105,7 +111,7 @@ class Weights:
             )
             raise CheckpointError(message)
         for file in self.files:
-            file.verify()
+            file.verify(names)
 
     def close(self) -> None:
         """Give the descriptors of the files back. What is mapped stays mapped."""
@@ -119,7 +125,7 @@ class WeightChoice:
 
     Attributes:
         variant: The middle of the file names, as in ``model.fp16.safetensors``.
-        use_safetensors: None and True mean safetensors; False means pickles.
+        use_safetensors: None and True mean safetensors; False means pickles, those of torch DCP included.
     """
 
     variant: str | None = None
@@ -163,19 +169,65 @@ def open_weights(
         AmbiguousCheckpointError: If there are two checkpoints and no record says which one counts.
     """
     if choice.use_safetensors is False:
-        where = source.where(pickled_names(choice.variant)[0])
-        return held_weights(open_pickled(source, choice.variant), where)
+        return _open_unsafe(source, choice.variant, wanted)
     place = choose_weights(source, choice.variant)
     if place.single is None and place.index is None:
-        raise _no_weights(source, choice.variant)
+        shards = _open_shards_of_ranks(source, choice.variant, wanted)
+        if shards is None:
+            raise _no_weights(source, choice.variant)
+        return shards
     if place.chosen is None:
         raise _ambiguous(source, place)
+    _refuse_shards_of_ranks(source, choice.variant, place)
     if place.chosen == "index":
         return _open_shards(source, choice.variant, wanted)
     assert place.single is not None
     file = WeightFile(place.single)
     metadata, where = file.header.metadata, source.where(weights_name(choice.variant))
     return weights_of(where, dict(file.tensors), (file,), metadata)
+
+
+def _open_unsafe(source: Source, variant: str | None, wanted: Callable[[str], bool]) -> Weights:
+    """Open what is read only on demand: a pickle with tensors, or a folder of torch DCP, whose metadata is a pickle."""
+    pickle = next((name for name in pickled_names(variant) if source.find(name) is not None), None)
+    both = source.folder is not None  # to ask the Hub for one more file takes a while
+    metadata = source.find(METADATA_NAME) if variant is None and (both or pickle is None) else None
+    if metadata is None:
+        where = source.where(pickled_names(variant)[0])
+        return held_weights(open_pickled(source, variant), where)
+    if pickle is not None:
+        message = sentences(
+            f"{source.name!r} holds both {pickle} and {METADATA_NAME}, and no record says which one counts.",
+            "Remove the one that is left over from an earlier save.",
+        )
+        raise AmbiguousCheckpointError(message)
+    where = source.where(METADATA_NAME)
+    tensors, files = native_folder.open_pieces(source, metadata, where, wanted=wanted, most_open=_MOST_OPEN)
+    return Weights(where, tensors, files)
+
+
+def _open_shards_of_ranks(source: Source, variant: str | None, wanted: Callable[[str], bool]) -> Weights | None:
+    """Open the shards that torch's ranks have each written for itself, if there are any; no index lists them."""
+    if source.folder is None or variant is not None:
+        return None
+    files = safetensors_folder.find_shards(source.folder, most_open=_MOST_OPEN)
+    if not files:
+        return None
+    where = f"{source.name!r} ({len(files)} {'shard' if len(files) == 1 else 'shards'})"
+    return Weights(where, safetensors_folder.tensors_of(files, where, wanted), tuple(files))
+
+
+def _refuse_shards_of_ranks(source: Source, variant: str | None, place: WeightsPlace) -> None:
+    """Refuse weights that have such shards beside them: either may be the newer."""
+    names = safetensors_folder.named_shards(source.folder) if source.folder is not None and variant is None else []
+    if names:
+        assert place.path is not None
+        message = sentences(
+            f"{source.name!r} holds both {place.path.name} and {listed(names, limit=1)}, and no record says which one "
+            "counts.",
+            "Remove what is left over from an earlier save.",
+        )
+        raise AmbiguousCheckpointError(message)
 
 
 def held_weights(tensors: Mapping[str, Any], where: str, *, lent: bool = False) -> Weights:
@@ -230,7 +282,7 @@ def _open_shards(source: Source, variant: str | None, wanted: Callable[[str], bo
             _check_shard(file, recorded.get(shard), index.where)
         if len(index.shards) > _MOST_OPEN:
             file.close()
-    tensors: dict[str, Stored | Held] = {}
+    tensors: dict[str, Stored | Held | Pieced] = {}
     for name, shard in index.weight_map.items():
         if shard not in files:
             continue
@@ -245,7 +297,7 @@ def _open_shards(source: Source, variant: str | None, wanted: Callable[[str], bo
 
 def _open_shard(source: Source, index: Index, shard: str) -> WeightFile:
     try:
-        return WeightFile(shard_path(source, index, shard))
+        return WeightFile(shard_path(source, index.where, shard))
     except SourceNotFoundError as error:
         message = f"{index.where} names the file {shard!r}, which is not there. {error}"
         raise ShardError(message) from error
@@ -290,7 +342,7 @@ def _refuse_strangers(index: Index, files: Mapping[str, WeightFile]) -> None:
 
 def weights_of(
     where: str,
-    tensors: Mapping[str, Stored | Held],
+    tensors: Mapping[str, Stored | Held | Pieced],
     files: tuple[WeightFile, ...],
     metadata: Mapping[str, Any],
     names: Collection[str] | None = None,
@@ -350,6 +402,13 @@ def _no_weights(source: Source, variant: str | None) -> Exception:
         message = sentences(
             looked,
             f"It has {pickle}, a pickle, which is read only on demand: pass use_safetensors=False if you trust it.",
+        )
+        return CheckpointError(message)
+    if variant is None and source.find(METADATA_NAME) is not None:
+        message = sentences(
+            looked,
+            f"It has {METADATA_NAME}, a pickle, of torch.distributed.checkpoint, which is read only on demand: pass "
+            "use_safetensors=False if you trust it.",
         )
         return CheckpointError(message)
     for name in (weights_name(variant), index_name(variant)) if source.folder is None else ():

@@ -7,7 +7,7 @@ equal names give equal bytes. What the metadata says, and where the file goes, i
 import ctypes
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
@@ -62,6 +62,36 @@ class Piece(NamedTuple):
     copied: torch.Tensor | None
 
 
+class Blank(NamedTuple):
+    """A file that is to be written.
+
+    Attributes:
+        draft: The empty file.
+        plan: What goes into it, and where.
+        metadata: Texts by key, the record first, its digest blank.
+    """
+
+    draft: Draft
+    plan: list[Planned]
+    metadata: Mapping[str, str]
+
+
+class Filled(NamedTuple):
+    """A file that has been written and flushed to the disk.
+
+    Attributes:
+        digest: That of its header.
+        size: Its size in bytes.
+    """
+
+    digest: str
+    size: int
+
+
+Filling = Callable[[Sequence[Blank]], list[Filled]]
+"""What fills all files of a checkpoint at once, as several ranks do together. One process fills each by itself."""
+
+
 class StoppedError(Exception):
     """Another thread of the same save has failed, so this one need not go on."""
 
@@ -92,22 +122,38 @@ def _order(name: str, tensor: torch.Tensor) -> tuple[bool, int, int, str]:
     return size % ALIGNMENT != 0, -tensor.element_size(), -size, name
 
 
-def header(plan: list[Planned], metadata: Mapping[str, str], digests: Mapping[str, str] | None = None) -> bytes:
+def header(
+    plan: list[Planned], metadata: Mapping[str, str], digests: Mapping[str, str] | None = None, key: str = DIGESTS_KEY
+) -> bytes:
     """Return the header of a file, its length included, padded to whole pages.
 
     Args:
         plan: What is in the file, and where.
         metadata: Texts by key, the record first.
         digests: The digest of each tensor; blank ones, of the same size, if not given.
+        key: Under which of `CHECKSUM_KEYS` they are.
     """
     every = digests or {each.name: _BLANK for each in plan}
-    table: dict[str, object] = {METADATA: {**metadata, DIGESTS_KEY: json.dumps(every, separators=(",", ":"))}}
+    table: dict[str, object] = {METADATA: {**metadata, key: json.dumps(every, separators=(",", ":"))}}
     for each in plan:
         shape = list(each.tensor.shape)
         table[each.name] = {"dtype": CODES[each.tensor.dtype], "shape": shape, "data_offsets": [each.begin, each.end]}
     text = json.dumps(table, separators=(",", ":")).encode()
     length = -(-(len(text) + 8) // PAGE) * PAGE - 8
     return length.to_bytes(8, "little") + text.ljust(length)
+
+
+def room_for_header(plan: list[Planned], metadata: Mapping[str, str], key: str = DIGESTS_KEY) -> int:
+    """Return the size that the header of a file is going to have.
+
+    Raises:
+        CheckpointError: If it is longer than is read.
+    """
+    room = len(header(plan, metadata, key=key))
+    if room > LARGEST_HEADER:
+        message = f"the table of the tensors has {room:,} bytes; at most {LARGEST_HEADER:,} are read."
+        raise CheckpointError(sentences(message, "Save in several files: give a smaller max_shard_size."))
+    return room
 
 
 def write_tensors(
@@ -126,11 +172,7 @@ def write_tensors(
         OSError: Whatever the system reports.
         StoppedError: If somebody set *stop*.
     """
-    room = len(header(plan, metadata))
-    if room > LARGEST_HEADER:
-        message = f"the table of the tensors has {room:,} bytes; at most {LARGEST_HEADER:,} are read."
-        raise CheckpointError(sentences(message, "Save in several files: give a smaller max_shard_size."))
-    draft.write(bytes(room))
+    draft.write(bytes(room_for_header(plan, metadata)))
     digests = _write_beside(draft, plan) if beside else {each.name: _write_hashed(draft, each, stop) for each in plan}
     sealed, digest = seal(header(plan, metadata, digests))
     draft.write_at(0, sealed)
@@ -232,13 +274,13 @@ def pieces(tensor: torch.Tensor) -> Iterator[Piece]:
     if lies_ready(tensor):
         address, size = tensor.data_ptr(), bytes_of(tensor)
         for begin in range(0, size, _PIECE):
-            yield Piece(_bytes_at(address + begin, min(_PIECE, size - begin)), None)
+            yield Piece(bytes_at(address + begin, min(_PIECE, size - begin)), None)
         return
     dense = tensor.detach().resolve_conj().resolve_neg().contiguous()
     flat = dense.reshape(-1).view(torch.uint8)
     for begin in range(0, flat.numel(), _PIECE):
         part = flat[begin : begin + _PIECE].cpu()
-        yield Piece(_bytes_at(part.data_ptr(), part.numel()), part)
+        yield Piece(bytes_at(part.data_ptr(), part.numel()), part)
 
 
 def lies_ready(tensor: torch.Tensor) -> bool:
@@ -246,6 +288,7 @@ def lies_ready(tensor: torch.Tensor) -> bool:
     return tensor.is_cpu and tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg()
 
 
-def _bytes_at(address: int, size: int) -> memoryview:
+def bytes_at(address: int, size: int) -> memoryview:
+    """Return memory at an address; what it belongs to must outlive this."""
     # torch has no buffer without numpy; the tensor, or its copy, outlives this one
     return memoryview((ctypes.c_char * size).from_address(address)).cast("B")

@@ -4,11 +4,14 @@ NameplateError
 ├─ NotCheckpointableError (ValueError)  a model in which gradient checkpointing finds nothing to do
 ├─ OutputDefinitionError  (TypeError)   an output class that is no dataclass, or has a field that cannot be an entry
 ├─ UnknownEntryError      (KeyError)    an entry that an output does not have
+├─ ShardingPlanError      (ValueError)  a plan that does not say how to cut this model on this mesh
 └─ CheckpointError     (RuntimeError)   weights that cannot be read, do not fit, or cannot be written
 ├─ MismatchError                     keys or shapes that do not fit the model; `.report` has all of them
 ├─ CorruptFileError                  a weight file that is torn or no safetensors file
 ├─ ShardError                        an index that names a file or tensor which is not there
 ├─ AmbiguousCheckpointError          a folder with two checkpoints and nothing that says which counts
+├─ RanksDisagreeError                ranks that load or save together, but not the same
+├─ MissingRankError (TimeoutError)   a rank that did not come in time to what the others do together
 └─ SaveError        (OSError)        the system could not write; the old checkpoint is there, whole
    └─ CommittedError                 it could not finish; the new checkpoint is there, whole
 """
@@ -49,6 +52,14 @@ class AmbiguousCheckpointError(CheckpointError):
     """A folder holds two checkpoints, and nothing says which one counts."""
 
 
+class RanksDisagreeError(CheckpointError):
+    """Ranks that load or save together see different checkpoints, run different versions or want different things."""
+
+
+class MissingRankError(CheckpointError, TimeoutError):
+    """A rank did not come in time to what the others do together, or the store through which they agree is gone."""
+
+
 class SaveError(CheckpointError, OSError):
     """The system could not write. The folder holds the checkpoint from before, whole, and nothing of the new one."""
 
@@ -59,6 +70,10 @@ class CommittedError(SaveError):
 
 class NotCheckpointableError(NameplateError, ValueError):
     """Gradient checkpointing was asked for in a model that has nothing to checkpoint."""
+
+
+class ShardingPlanError(NameplateError, ValueError):
+    """A plan does not say how to cut this model on this mesh: it matches nothing, contradicts itself, cuts too far."""
 
 
 class OutputDefinitionError(NameplateError, TypeError):
@@ -78,9 +93,12 @@ for _error in (
     CorruptFileError,
     ShardError,
     AmbiguousCheckpointError,
+    RanksDisagreeError,
+    MissingRankError,
     SaveError,
     CommittedError,
     NotCheckpointableError,
+    ShardingPlanError,
     OutputDefinitionError,
     UnknownEntryError,
 ):
