@@ -1,4 +1,4 @@
-"""The examples of the documentation run as tests: code blocks in README files and their like, doctests in docstrings."""
+"""The examples of the documentation run as tests: code blocks on pages, doctests in docstrings."""
 
 import contextlib
 import sys

@@ -83,6 +83,7 @@ def test_ranks_begin_where_the_process_is_and_with_nothing_of_it(tmp_path, monke
     assert random.random() not in [each[3] for each in again]  # noqa: S311 - no secret
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns where there are threads
 def test_a_fork_of_a_process_that_has_asked_may_ask():
     """Whoever is forked from a process that runs ranks starts its own, and leaves the other's alone."""
     child = os.fork()

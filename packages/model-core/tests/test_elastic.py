@@ -135,7 +135,7 @@ def test_every_number_of_ranks_loads_what_any_other_has_saved(world: int, saved:
     """In every layout, each tensor of all ranks together is that of one process; ties and frozen ones come back."""
     expected = told(origin[0])
     for found in values(run_ranks(load_all, world, world, str(saved))):
-        wrong = {way: [key for key in expected if told.get(key) != expected[key]] for way, told in found.items()}
+        wrong = {way: [key for key in expected if each.get(key) != expected[key]] for way, each in found.items()}
         assert {way: keys for way, keys in wrong.items() if keys} == {}
         assert len(found) == 4 * len(WORLDS)
 

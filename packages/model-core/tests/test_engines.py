@@ -18,10 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
 
 from nameplate_config import PreTrainedConfig, UnknownOptionError
+from nameplate_conformance.instruments.ranks import run_ranks, values
 from nameplate_model import CorruptFileError, PreTrainedModel, read_tensors
-from nameplate_model._boxes import Box
+from nameplate_model._boxes import Box, is_sharded
 from nameplate_model._engines.choice import source_for
 from nameplate_model._engines.mapped import Mapped
 from nameplate_model._engines.prefetch import prefetch_problem, rows_of
@@ -181,6 +184,26 @@ def test_a_part_of_a_checkpoint_is_the_same_part(tmp_path: Path):
     model.save_pretrained(tmp_path)
 
     assert torch.equal(read_tensors(tmp_path, "frozen", device="cpu")["frozen"], model.frozen)
+
+
+def in_slices(rank: int, folder: str) -> list[bool]:  # noqa: ARG001 - each rank does the same
+    """Load the parts of one rank through the ring, and tell whether each parameter is as the file has it."""
+    mesh = init_device_mesh("cpu", (2,))
+    loaded = Odds.from_pretrained(
+        folder, device_mesh=mesh, plan={"embedding": "rowwise", "head": "colwise"}, engine="ring"
+    )
+    expected = load_file(Path(folder) / WEIGHTS)
+    state = {name: loaded.state_dict()[name] for name in expected}
+    sharded = [is_sharded(loaded.embedding.weight), loaded.head.weight is loaded.embedding.weight]
+    whole = [each.full_tensor() if isinstance(each, DTensor) else each for each in state.values()]
+    return [*sharded, *(torch.equal(bits(one), bits(expected[name])) for name, one in zip(state, whole, strict=True))]
+
+
+def test_ranks_bring_their_parts_through_the_ring(tmp_path: Path):
+    """Parts of tensors, along rows or columns, go through the ring as whole ones do."""
+    drawn_model().save_pretrained(tmp_path)
+
+    assert all(all(each) for each in values(run_ranks(in_slices, 2, str(tmp_path))))
 
 
 # ---- memory

@@ -219,6 +219,7 @@ def test_patterns_that_contradict_each_other():
         {"layers.*.up": "colwise", "**.bias": Replicate()}
     )
     assert "cut emb.weight and head.weight, one tensor, in" in refusal({"emb": "rowwise", "head": Shard(1)})
+    assert "the pattern '[eh]*' cuts emb.weight and head.weight, one tensor, in" in refusal({"[eh]*": "colwise"})
     assert "layers.0.up in" in refusal({"layers.0.up": "colwise", "layers.*.up": "colwise_rep"})
     assert cut_along({"layers.0.up": "colwise", "layers.*.up": "colwise"}, {"tp": 2})
 

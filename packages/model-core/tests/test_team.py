@@ -17,6 +17,7 @@ from nameplate_model import CheckpointError, CorruptFileError, LoadReport, Misma
 from nameplate_model._distributed.assembly import Assembly
 from nameplate_model._distributed.board import Board
 from nameplate_model._distributed.team import Team, together
+from nameplate_model._distributed.verdict import verdict_on
 
 SOON = 1.0
 """Seconds after which a rank is missed, where one is."""
@@ -68,6 +69,15 @@ def test_ranks_that_see_different_things_all_say_which():
         "  package version: ranks 0 and 2 have '0.1', rank 1 has '0.2'\n"
         "  Give every rank the same arguments, the same files and the same versions."
     )
+
+
+def test_long_facts_are_shown_where_they_differ():
+    """Of texts that begin alike for long, the message shows what comes where they part."""
+    options = {
+        rank: {"what": "load", "step": "agree", "facts": {"options": "x" * 500 + f"dtype={rank}"}} for rank in (0, 1)
+    }
+    text = verdict_on(options, (0, 1), "")["error"]["text"]
+    assert f"options: rank 0 has …'{'x' * 14}dtype=0', rank 1 has …'{'x' * 14}dtype=1'" in text
 
 
 def _load_or_save(rank):

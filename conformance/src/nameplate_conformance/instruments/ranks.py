@@ -2,7 +2,8 @@
 
 The first world starts one more process, which imports torch and waits. Every rank is a fork of it, so that a further
 rank costs a tenth of a second and knows nothing of the process that asks. Here are how to ask for a world, what comes
-of each rank, and what the waiting process does.
+of each rank, and what the waiting process does. What they tell each other is packed as `multiprocessing` packs it:
+only what this process and its own forks have written is ever unpacked.
 """
 
 import atexit
@@ -31,14 +32,15 @@ from typing import Any, NamedTuple, NoReturn, cast
 Job = Callable[..., Any]
 """A function of a module, called with its rank and the arguments of the world."""
 
-_IMPORTED = ("torch.distributed.tensor.parallel", "torch.distributed.fsdp", "nameplate_model")
-"""What every rank finds imported."""
+_IMPORTED = ("torch.distributed.tensor.parallel", "torch.distributed.fsdp", "torch._dynamo", "nameplate_model")
+"""What every rank finds imported; the third is what the others import when they are first used."""
 
 _FOUND_USEFUL = ("pytest", "hypothesis", "safetensors.torch")
 """What ranks find imported where the process that asks has it, since the module of their job imports it too."""
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OF_A_LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK", "LOCAL_WORLD_SIZE")
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _LONGEST_OUTPUT = 20_000
 _A_MOMENT = 0.005
 _TO_START = 300.0
@@ -161,7 +163,7 @@ def _place(job: Job) -> tuple[str, str, str]:
 def _environment() -> dict[str, str]:
     """Return the environment of ranks: our own, without what a launcher has said, and with one thread."""
     own = {name: value for name, value in os.environ.items() if name not in _OF_A_LAUNCHER}
-    return {**own, **dict.fromkeys(_THREADS, "1"), "GLOO_SOCKET_IFNAME": "lo"}
+    return {**own, **dict.fromkeys(_THREADS, "1"), "GLOO_SOCKET_IFNAME": _LOOPBACK}
 
 
 def _ending(rank: int, folder: Path, *, status: int, hung: bool) -> RankEnding:

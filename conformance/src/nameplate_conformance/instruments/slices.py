@@ -21,7 +21,7 @@ from nameplate_conformance.instruments.bits import Bits, bits
 from nameplate_conformance.instruments.folders import example_folder
 from nameplate_conformance.instruments.fresh import importable
 from nameplate_conformance.instruments.in_ranks import OWN, Errand, Home, Packed, Told, packed, unpacked
-from nameplate_conformance.instruments.oracle import SINGLE
+from nameplate_conformance.instruments.oracle import SINGLE, read_file
 from nameplate_conformance.instruments.ranks import RankEnding, run_ranks
 from nameplate_conformance.judging.case import Case
 from nameplate_conformance.law import broken, inapplicable
@@ -172,7 +172,7 @@ def _lived(question: Question, only: tuple[str, ...]) -> Life:
         endings = run_ranks(in_ranks.run, world, question.home, errands)
         failed = [ending for ending in endings if not ending.returned]
         if failed:
-            return Life(ended=_sentence(failed[0]))
+            return Life(ended=_sentence(min(failed, key=lambda ending: (ending.hung, ending.raised is not None))))
         found = {
             name: [endings[rank].value[name] for rank in range(len(errand.folders))] for name, errand in errands.items()
         }
@@ -187,7 +187,8 @@ def _errands(question: Question, around: Path) -> dict[str, Errand]:
     cut_off = _laid_out(around / "cut off", {**files, SINGLE: weights[: len(weights) - 1]})
     gone = _laid_out(around / "gone", {name: data for name, data in files.items() if name != SINGLE})
     count, (before, after) = _COUNTS[question.seed % len(_COUNTS)], _HANDED[question.seed % len(_HANDED)]
-    options = {"max_shard_size": max(1, len(weights) // 3)} if question.seed % 2 else {}
+    total = read_file(Path(whole) / SINGLE).size
+    options = {"max_shard_size": max(1, total // 3)} if question.seed % 2 else {}
     into = {name: str(around / name) for name in (SAVED, SAVED_BY_ONE, _HANDED_OVER)}
     for folder in into.values():
         Path(folder).mkdir()
@@ -221,4 +222,6 @@ def _spread(whole: str, damaged: str, seed: int) -> tuple[str, str]:
 def _sentence(ending: RankEnding) -> str:
     if ending.raised:
         return f"rank {ending.rank} raises {ending.raised.name}: {ending.raised.text}"
-    return f"rank {ending.rank} {'does not come to an end' if ending.hung else 'is ended'}: {ending.ended_by}"
+    if ending.hung:
+        return f"rank {ending.rank} does not come to an end"
+    return f"rank {ending.rank} ends {f'by {ending.ended_by}' if ending.ended_by else f'with code {ending.exit_code}'}"

@@ -154,14 +154,18 @@ def runs(box: Box, shape: Sequence[int], first: int = 0, count: int | None = Non
         return
     axis, length, steps = _run(box, shape)
     start = sum(offset * step for offset, step in zip(box.offsets, steps, strict=True))
-    outer = box.sizes[:axis]
+    outer = list(zip(reversed(box.sizes[:axis]), reversed(steps[:axis]), strict=True))
     for number in range(first // length, -(-end // length)):
         begin, left = start, number
-        for size, step in zip(reversed(outer), reversed(steps[:axis]), strict=True):
+        for size, step in outer:
             left, place = divmod(left, size)
             begin += place * step
-        low, high = max(first - number * length, 0), min(end - number * length, length)
-        yield begin + low, high - low
+        done = number * length
+        if first <= done and done + length <= end:
+            yield begin, length
+        else:
+            low, high = max(first - done, 0), min(end - done, length)
+            yield begin + low, high - low
 
 
 def _run(box: Box, shape: Sequence[int]) -> tuple[int, int, list[int]]:

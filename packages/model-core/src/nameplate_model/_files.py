@@ -5,7 +5,7 @@ Also `Held`, a tensor that comes from memory instead, so that a loader need not 
 
 import os
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -171,16 +171,28 @@ class WeightFile:
         Raises:
             CorruptFileError: If the file has become shorter, or the system cannot read it.
         """
+        self.read_each([(buffer, begin)])
+
+    def read_each(self, places: Iterable[tuple[memoryview, int]]) -> None:
+        """Fill several buffers, each with the bytes from a place on; the file is opened once, if at all.
+
+        Raises:
+            CorruptFileError: If the file has become shorter, or the system cannot read it.
+        """
         with self._opened() as descriptor:
-            while buffer:
-                try:
-                    count = _read_at(descriptor, buffer, begin)
-                except OSError as error:
-                    message = f"{self.where} cannot be read at byte {begin:,}: {error.strerror}."
-                    raise CorruptFileError(message) from error
-                if not count:
-                    raise corrupt(self.where, f"it ends at byte {begin:,}")
-                buffer, begin = buffer[count:], begin + count
+            for buffer, begin in places:
+                self._fill(descriptor, buffer, begin)
+
+    def _fill(self, descriptor: int, buffer: memoryview, begin: int) -> None:
+        while buffer:
+            try:
+                count = _read_at(descriptor, buffer, begin)
+            except OSError as error:
+                message = f"{self.where} cannot be read at byte {begin:,}: {error.strerror}."
+                raise CorruptFileError(message) from error
+            if not count:
+                raise corrupt(self.where, f"it ends at byte {begin:,}")
+            buffer, begin = buffer[count:], begin + count
 
     def verify(self, names: Collection[str] | None = None) -> None:
         """Compare every tensor with its checksum, byte for byte.

@@ -135,8 +135,8 @@ def _agreed(group: list[tuple[str, Place]], said: Mapping[tuple[int, str], _Said
 
 
 def _contradiction(name: str, one: str, other: str) -> ShardingPlanError:
-    patterns = f"two patterns, {one!r} and {other!r}," if one != other else f"the pattern {one!r}"
-    message = f"The plan contradicts itself: {patterns} cut {name} in different ways."
+    patterns = f"two patterns, {one!r} and {other!r}, cut" if one != other else f"the pattern {one!r} cuts"
+    message = f"The plan contradicts itself: {patterns} {name} in different ways."
     return ShardingPlanError(sentences(message, "Let one of them match fewer names, or let both say the same."))
 
 

@@ -61,7 +61,7 @@ def joined(folder: Path, lent: Lent, leader: int) -> Iterator[JoinedDraft]:
 
 def _elsewhere(folder: Path, leader: int) -> SaveError:
     message = sentences(
-        f"{str(folder)!r} does not show the file that rank {leader} is writing there, so it is not the same folder.",
+        f"{str(folder)!r} does not show the file that rank {leader} is writing, so it is not the same folder.",
         "Ranks that save together need one folder that all of them see, such as on a network file system.",
     )
     return SaveError(message)

@@ -33,7 +33,7 @@ from nameplate_model._save import Checkpoint, files_for, not_written, save_files
 from nameplate_model._strips import Strip, strips_of
 from nameplate_model._sums import Sum, sum_of
 from nameplate_model._writer import Blank, Filled, Planned, header, planned, room_for_header
-from nameplate_model.errors import MissingRankError
+from nameplate_model.errors import MissingRankError, SaveError
 
 _Files = list[dict[str, torch.Tensor]]
 _TOKEN = 32
@@ -228,7 +228,7 @@ class _Saving:
         """
         try:
             return self._written(lent)
-        except MissingRankError:
+        except (SaveError, MissingRankError):
             raise
         except OSError as error:
             raise not_written(self.folder, error) from error

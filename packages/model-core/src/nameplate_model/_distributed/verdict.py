@@ -3,12 +3,16 @@
 Only functions from values to values: an answer and a verdict are what JSON can hold. `assembly.py` carries them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
 from nameplate_config import NameplateError
 from nameplate_config.wording import NAMES_LISTED, brief, listed, sentences, shown
 from nameplate_model.errors import CheckpointError, MissingRankError, RanksDisagreeError
+
+_BEFORE = 20
+"""Letters that a message shows of what two long texts share, before that in which they differ."""
 
 JSON: TypeAlias = Any
 """A value that JSON can hold."""
@@ -149,14 +153,26 @@ def _facts_apart(answers: Mapping[int, Answer]) -> Iterator[tuple[str, str]]:
     for name in names:
         seen = {rank: answer.get("facts", {}).get(name, "") for rank, answer in answers.items()}
         if _differ(seen):
-            yield name.replace("_", " "), _by_value(seen, shown, "have")
+            begin = _first_apart([*seen.values()])
+            yield name.replace("_", " "), _by_value(seen, partial(_from, begin), "have")
+
+
+def _first_apart(texts: Sequence[str]) -> int:
+    """Return from where texts should be shown, so that a short view of each shows in what it differs."""
+    shortest = min(map(len, texts))
+    alike = next((at for at, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), shortest)
+    return alike - _BEFORE if alike > _BEFORE + _BEFORE else 0
+
+
+def _from(begin: int, text: str) -> str:
+    return ("…" if begin else "") + shown(text[begin:])
 
 
 def _differ(seen: Mapping[int, str]) -> bool:
     return len(set(seen.values())) > 1
 
 
-def _by_value(seen: Mapping[int, str], show: Any, verb: str) -> str:
+def _by_value(seen: Mapping[int, str], show: Callable[[str], str], verb: str) -> str:
     """Return who sees what: ``"ranks 0 and 2 have 'a', rank 1 has 'b'"``."""
     ranks: dict[str, list[int]] = {}
     for rank, value in seen.items():

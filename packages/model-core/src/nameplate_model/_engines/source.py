@@ -5,7 +5,7 @@ Also what every engine needs: reading a range into memory, piece by piece, and h
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -106,13 +106,16 @@ class Range(NamedTuple):
         Raises:
             CorruptFileError: If the file has become shorter, or the system cannot read it.
         """
-        stored, width = self.stored, self.stored.dtype.itemsize
+        stored = self.stored
         if self.box is None:
-            stored.file.read_into(buffer, stored.begin + first * width)
-            return
-        done = 0
-        for begin, count in runs(self.box, stored.shape, first, len(buffer) // width):
-            stored.file.read_into(buffer[done : done + count * width], stored.begin + begin * width)
+            stored.file.read_into(buffer, stored.begin + first * stored.dtype.itemsize)
+        else:
+            stored.file.read_each(self._places(self.box, buffer, first))
+
+    def _places(self, box: Box, buffer: memoryview, first: int) -> Iterator[tuple[memoryview, int]]:
+        stored, width, done = self.stored, self.stored.dtype.itemsize, 0
+        for begin, count in runs(box, stored.shape, first, len(buffer) // width):
+            yield buffer[done : done + count * width], stored.begin + begin * width
             done += count * width
 
 
