@@ -5,10 +5,13 @@ memory. Its peak is judged whole, mapped pages included: the system has to find 
 """
 
 import re
+import threading
 from pathlib import Path
+from typing import Self
 
 _OWN = Path("/proc/self")
 _KIB = 1024
+_MOMENT = 0.002
 
 
 def private() -> dict[str, int]:
@@ -28,6 +31,51 @@ def peak() -> int:
 
 
 def _figure(file: str, name: str) -> int:
-    found = re.search(rf"^{name}:\s*(\d+) kB$", (_OWN / file).read_text(), re.MULTILINE)
-    assert found, f"/proc/self/{file} has no {name}"
+    return _found((_OWN / file).read_text(), name)
+
+
+def _found(text: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s*(\d+) kB$", text, re.MULTILINE)
+    assert found, f"the system does not tell {name}"
     return int(found[1]) * _KIB
+
+
+def mapped_from(folder: Path) -> int:
+    """Return the bytes of the pages that are mapped from files below a folder, and were looked at."""
+    blocks = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", (_OWN / "smaps").read_text())
+    ours = (block for block in blocks if f" {folder}/" in block.partition("\n")[0])
+    return sum(int(found) * _KIB for block in ours for found in re.findall(r"^Rss:\s*(\d+) kB$", block, re.MULTILINE))
+
+
+class Watch:
+    """Looks at the anonymous memory of this process every two milliseconds, from a thread of its own, in a ``with``.
+
+    Attributes:
+        grown: The most bytes above those at the beginning.
+        read: Bytes that it has read itself, to look.
+    """
+
+    def __init__(self) -> None:
+        self.grown = self.read = self._began = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._began = self._held()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        over = False
+        while not over:
+            over = self._done.wait(_MOMENT)
+            self.grown = max(self.grown, self._held() - self._began)
+
+    def _held(self) -> int:
+        text = (_OWN / "status").read_text()
+        self.read += len(text)
+        return _found(text, "RssAnon")

@@ -22,6 +22,7 @@ from benchmarks import (
     imports,
     load_resnet,
     load_tensors,
+    ranks,
     registry,
     remote_code,
     resnet,
@@ -56,6 +57,7 @@ _PARTS: "dict[str, Part]" = {  # imports first: later parts make this process la
     "scale": scale,
     "gpu": gpu,
     "faults": faults,
+    "ranks": ranks,
     "conformance": conformance,
 }
 _RESULTS = Path("benchmarks/results")

@@ -14,22 +14,24 @@ ARCHITECTURES = {each.label: each for each in SAMPLE_MODELS}
 NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS = "M15", "M16", "M18", "T02"
 NO_CODE_THAT_TRAVELS = {"X02", "X03", "X06"}
 NO_DENIALS, NO_ADMISSIONS = "H01", "H02"
+NO_PLAN = "K08"
 NO_HISTORY_NOR_RELATIVE = {"G01", "G03", "I04"}
 USUAL = {
-    *(NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS, NO_DENIALS, NO_ADMISSIONS),
+    *(NO_LABELS, NO_STAGES, NO_OTHER_HEAD, NO_CHECKPOINTS, NO_DENIALS, NO_ADMISSIONS, NO_PLAN),
     *(NO_CODE_THAT_TRAVELS | NO_HISTORY_NOR_RELATIVE),
 }
 NO_META = {"I02", "M08", "M11"}
 NO_TENSORS = {
     *("D01", "D02", "D04", "D06", "I01", "I02", "I03", "M03", "M08", "M09", "S01", "S04", "S07", "S09", "S10", "S11"),
     *("S14", "S15", "S16", "S17", "S19", "T01", "T04", "T06", "D08", "K03", "X05"),
-    *("F01", "F02", "F03", "F05", "F06", "F07", "I05", "Z02", "Z03"),
+    *("F01", "F02", "F03", "F05", "F06", "F07", "F08", "F09", "I05", "K05", "K06", "K07", "Z02", "Z03"),
 }
 OTHERS_CANNOT = {"I02"}
+TORCH_CANNOT = {"K09"}
 BUILT_FOR_REAL = {"S18"}
 
 INAPPLICABLE = {
-    "sample_dtypes": USUAL | OTHERS_CANNOT,
+    "sample_dtypes": USUAL | OTHERS_CANNOT | TORCH_CANNOT,
     "sample_shared_module": USUAL | OTHERS_CANNOT,
     "sample_nothing": USUAL | NO_TENSORS,
     "sample_views": USUAL | BUILT_FOR_REAL,

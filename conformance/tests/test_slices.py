@@ -1,4 +1,4 @@
-"""Laws about ranks: whom they judge, what they say of those they cannot judge, and that a dead rank stops no verdict."""
+"""Laws about ranks: whom they judge, what they say of those they cannot judge, and what becomes of a dead rank."""
 
 import os
 from typing import Any, ClassVar
@@ -40,15 +40,15 @@ class DyingModel(ZooModel):
 class WideModel(ZooModel):
     """Has a layer that two ranks can share, whatever the config says."""
 
-    sharding_plan: ClassVar[Any] = {"extra": "colwise_rep"}
+    sharding_plan: ClassVar[Any] = {"added": "colwise_rep"}
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.extra = torch.nn.Linear(config.width, 3)
+        self.added = torch.nn.Linear(config.width, 3)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return ``{"y": (batch, width)}``."""
-        return {"y": super().forward(x)["y"] + self.extra(x).sum()}
+        return {"y": super().forward(x)["y"] + self.added(x).sum()}
 
 
 def test_a_declared_plan_is_judged():

@@ -1,4 +1,4 @@
-"""Load what several ranks have trained in one plain process, judge it, and leave the model, its figures and its pictures.
+"""Load what several ranks have trained in one plain process, judge it, and leave model, figures and pictures.
 
 There is nothing to convert: the ranks have written one standard folder.
 """

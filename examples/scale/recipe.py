@@ -6,8 +6,8 @@ PER_IMAGE = CONFIG.copy(norm_layer="groupnorm1", zero_init_last=False)
 """The network of the other examples with another normalisation.
 
 Batch normalisation takes its statistics from the images that one rank sees. They would depend on the number of ranks,
-and each rank would have running ones of its own. Group normalisation looks at one image, so it is the same on any number.
-It learns faster where the last one of a block does not begin at zero.
+and each rank would have running ones of its own. Group normalisation looks at one image, and so gives the same on any
+number of ranks. It learns faster where the last one of a block does not begin at zero.
 """
 
 

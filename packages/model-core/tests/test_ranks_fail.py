@@ -180,8 +180,9 @@ def test_ranks_that_save_into_different_folders_all_say_so(folder, tmp_path):
     before = {path.name for path in folder.iterdir()}
     kind, text = _one_error(run_ranks(_save_apart, 2, folder, {"folder": other}))
     assert kind == "SaveError"
-    assert text.startswith(f"rank 1: {str(other)!r} could not be written: ")
-    assert "does not show the file that rank 0 is writing there, so it is not the same folder" in text
+    assert text.startswith("rank 1: ")
+    assert str(other) in text
+    assert "so it is not the same folder" in text
     assert (_level_in(folder), _level_in(other)) == (1.0, 3.0)
     assert {path.name for path in folder.iterdir()} == before
 

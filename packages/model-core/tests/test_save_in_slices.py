@@ -364,7 +364,7 @@ def save_level(level: int, folder: Path, *, way: str = "fsdp", **options: Any) -
 def fail(rank: int, base: str, case: str) -> None:
     """Save in a way that must fail on this rank or another."""
     folder = Path(base)
-    if case == "full" and rank == 1:
+    if case.startswith("full") and rank == 1:
         import resource  # noqa: PLC0415 - not on every system
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
@@ -372,7 +372,12 @@ def fail(rank: int, base: str, case: str) -> None:
         if case == "elsewhere" and rank == 1:
             folder = folder / "elsewhere"
             folder.mkdir(exist_ok=True)
-        if case == "partial":
+        if case == "full, apart":
+            socket.gethostname = lambda: f"machine-{rank}"
+            cut = distribute_tensor(torch.ones(8, 8), mesh_for("fsdp"), [Shard(0)])
+            state = {"cut": cut, "sent": torch.ones(2)}
+            Level(StackConfig()).save_pretrained(folder, state_dict=state, timeout=TIMEOUT, writers="apart")
+        elif case == "partial":
             state = {"sum": DTensor.from_local(torch.ones(2), mesh_for("fsdp"), [Partial()])}
             Level(StackConfig()).save_pretrained(folder, state_dict=state, timeout=TIMEOUT)
         elif case == "text" and rank == 1:
@@ -388,12 +393,19 @@ def fail(rank: int, base: str, case: str) -> None:
         else:
             save_level(2 + (rank if case == "config" else 0), folder, variant="a/b" if case == "variant" else None)
     finally:
-        if case == "full" and rank == 1:
+        if case.startswith("full") and rank == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 FAILURES: dict[str, tuple[str, list[str]]] = {
     "full": (
+        "SaveError",
+        [
+            f"rank 1: '{{folder}}' could not be written: {os.strerror(errno.EFBIG)}.",
+            "What it holds is as it was before.",
+        ],
+    ),
+    "full, apart": (
         "SaveError",
         [
             f"rank 1: '{{folder}}' could not be written: {os.strerror(errno.EFBIG)}.",
@@ -462,10 +474,11 @@ def test_a_failure_after_the_commit_is_told_to_all(tmp_path: Path):
     endings = run_ranks(fail_late, 2, str(tmp_path))
 
     assert [each.raised and each.raised.name for each in endings] == ["CommittedError"] * 2, endings
-    assert {each.raised.text for each in endings if each.raised} == {
-        f"rank 0: {str(tmp_path)!r} holds the new checkpoint, but the save was not finished: {os.strerror(errno.EIO)}.\n"
-        "  It is whole, though a power failure may undo it. Save again."
-    }
+    lines = [
+        f"rank 0: {str(tmp_path)!r} holds the new checkpoint, but the save was not finished: {os.strerror(errno.EIO)}.",
+        "It is whole, though a power failure may undo it. Save again.",
+    ]
+    assert {each.raised.text for each in endings if each.raised} == {"\n  ".join(lines)}
     assert level_in(tmp_path) == 2
 
 

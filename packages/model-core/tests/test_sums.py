@@ -19,9 +19,11 @@ DTYPES = st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.ui
 def defined(data: bytes) -> str:
     """Return the checksum of some bytes as its definition says."""
     words = [int.from_bytes(data[place : place + 8], "little") for place in range(0, len(data), 8)]
-    plain = sum(words) % 2**64
-    weighted = sum((2 * number + 1) * word for number, word in enumerate(words)) % 2**64
-    return f"{plain:016x}{weighted:016x}"
+    signed = [word - (word >> 63 << 64) for word in words]
+    sums = [
+        sum((2 * place + 1) * word for place, word in enumerate(each)) for each in (words, [w >> 32 for w in signed])
+    ]
+    return "".join(f"{each % 2**64:016x}" for each in sums)
 
 
 def filled(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -69,11 +71,12 @@ def test_the_parts_of_a_tensor_add_up(drawn: tuple[torch.Tensor, list[Box]]):
 
 
 @given(st.binary(min_size=1, max_size=60), st.data())
-def test_a_bit_that_flips_changes_the_checksum(data: bytes, drawn: st.DataObject):
-    """No single bit can change without the checksum."""
-    place = drawn.draw(st.integers(0, 8 * len(data) - 1))
+def test_bits_that_flip_change_the_checksum(data: bytes, drawn: st.DataObject):
+    """Neither one bit nor two can change without the checksum, be they the signs of two numbers."""
+    bits = st.one_of(st.integers(0, 8 * len(data) - 1), st.sampled_from(range(7, 8 * len(data), 8)))
     other = bytearray(data)
-    other[place // 8] ^= 1 << place % 8
+    for place in drawn.draw(st.sets(bits, min_size=1, max_size=2)):
+        other[place // 8] ^= 1 << place % 8
     one, two = (torch.tensor(list(each), dtype=torch.uint8) for each in (data, other))
 
     assert whole(one) != whole(two)

@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -127,8 +128,16 @@ def unpacked(values: Packed) -> Tensor:
 # ---- the jobs
 
 
-def run(rank: int, home: Home, errands: Mapping[str, Errand]) -> dict[str, Told]:
-    """Run errands one after the other, each on the first ranks, and return what came of those of this rank."""
+def run(rank: int, home: Home, errands: Mapping[str, Errand], scratch: str) -> dict[str, Told]:
+    """Run errands one after the other, each on the first ranks, and return what came of those of this rank.
+
+    Args:
+        rank: The number of this one.
+        home: Where the model class is.
+        errands: By their names.
+        scratch: A folder for temporary files: ranks end without removing what a class keeps for as long as they live.
+    """
+    tempfile.tempdir = scratch
     meshes = {count: _mesh(count) for count in sorted({len(errand.folders) for errand in errands.values()})}
     told: dict[str, Told] = {}
     for name, errand in errands.items():
@@ -138,7 +147,7 @@ def run(rank: int, home: Home, errands: Mapping[str, Errand]) -> dict[str, Told]
     return told
 
 
-def save_until_killed(rank: int, home: Home, errand: Errand, victim: int, at: int, held: str) -> None:
+def save_until_killed(rank: int, home: Home, errand: Errand, victim: int, at: int, scratch: str) -> None:
     """Load and save on all ranks, of which one is killed as soon as it has made some change to the folder.
 
     Args:
@@ -147,10 +156,11 @@ def save_until_killed(rank: int, home: Home, errand: Errand, victim: int, at: in
         errand: What is saved, and into which folder.
         victim: Who is killed.
         at: After which of its changes, counted from 0.
-        held: A file, by which the others know that the victim lives.
+        scratch: A folder for temporary files.
     """
+    tempfile.tempdir = scratch
     model, _ = _loaded(rank, home, errand, _mesh(dist.get_world_size()))
-    _watch(Path(held), is_victim=rank == victim)
+    _watch(Path(scratch) / "alive", is_victim=rank == victim)
 
     def struck(count: int) -> None:
         if rank == victim and count > at:
@@ -176,7 +186,7 @@ def _ran(rank: int, home: Home, errand: Errand, mesh: DeviceMesh) -> Told:
 
 def _loaded(rank: int, home: Home, errand: Errand, mesh: DeviceMesh) -> tuple[Any, Any]:
     """Load on the ranks of a mesh, each its own slices; return the model and the report."""
-    options = {} if errand.plan == OWN else {"plan": errand.plan}
+    options: dict[str, str] = {} if errand.plan == OWN else {"plan": errand.plan}
     load: Any = _class_of(home).from_pretrained
     found: tuple[Any, Any] = load(
         errand.folders[rank], device_mesh=mesh, timeout=_LATEST, output_loading_info=True, **options
@@ -251,7 +261,8 @@ def _whole(tensor: Tensor) -> Packed:
 
     if not isinstance(tensor, DTensor):
         return packed(tensor)
-    raw = tensor.detach().to_local().contiguous().unsqueeze(-1).view(torch.uint8)  # gloo does not send every dtype
+    local = tensor.to_local().detach().contiguous()
+    raw = local.unsqueeze(-1).view(torch.uint8)  # gloo does not send every dtype
     shape = torch.Size((*tensor.shape, tensor.element_size()))
     strides = torch.empty(shape, device="meta").stride()
     mesh, placements = tensor.device_mesh, tensor.placements

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from torch import distributed
 
-from nameplate_config.wording import brief
 from nameplate_conformance.faults.film import Held, Recorder, lay_out
 from nameplate_conformance.instruments import in_ranks
 from nameplate_conformance.instruments.bits import Bits, bits
@@ -87,7 +86,7 @@ def values(case: Case, errand: str) -> list[Any]:
     found = told(case, errand)
     refused = [each.text for each in found if each.raised == "ShardingPlanError"]
     if len(refused) == len(found) and errand != BY_ITS_PLAN:
-        inapplicable(f"it cannot be cut as FSDP2 does: {brief(refused[0])}")
+        inapplicable(f"it cannot be cut as FSDP2 does: {refused[0]}")
     failed = [f"rank {rank} raises {each.raised}: {each.text}" for rank, each in enumerate(found) if each.raised]
     if failed:
         broken(f"{errand} by {len(found)} ranks: {failed[0]}")
@@ -122,8 +121,7 @@ def killed(case: Case, source: Path, target: Path, *, victim: int, at: int) -> S
         What came of each rank; the signal that ended the victim, unless it has made too few changes.
     """
     errand = Errand("save", (str(source),) * 2, into=str(target))
-    lock = str(target.with_name("alive"))
-    return run_ranks(in_ranks.save_until_killed, 2, home_of(case), errand, victim, at, lock)
+    return run_ranks(in_ranks.save_until_killed, 2, home_of(case), errand, victim, at, str(target.parent))
 
 
 def home_of(case: Case) -> Home:
@@ -169,7 +167,7 @@ def _lived(question: Question, only: tuple[str, ...]) -> Life:
         errands = _errands(question, around)
         errands = {name: errand for name, errand in errands.items() if not only or name in only}
         world = max(len(errand.folders) for errand in errands.values())
-        endings = run_ranks(in_ranks.run, world, question.home, errands)
+        endings = run_ranks(in_ranks.run, world, question.home, errands, str(around))
         failed = [ending for ending in endings if not ending.returned]
         if failed:
             return Life(ended=_sentence(min(failed, key=lambda ending: (ending.hung, ending.raised is not None))))

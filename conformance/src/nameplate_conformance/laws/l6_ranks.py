@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from nameplate_config.wording import brief
 from nameplate_conformance.faults.film import lay_out
 from nameplate_conformance.instruments.answers import named, require_close
 from nameplate_conformance.instruments.bits import Bits, bits, every_tensor, require_same, state_bits, weights
@@ -143,7 +142,7 @@ def its_own_plan_loses_nothing(case: Case, evidence: Evidence) -> None:
         whole = _whole(case.model_class.from_pretrained(folder))
     alone, cut = (told(case, errand) for errand in (BY_ITS_PLAN_ALONE, BY_ITS_PLAN))
     if {each.raised for each in cut} == {"ShardingPlanError"} and not alone[0].raised:
-        inapplicable(f"the model of this config is too small for its plan: {brief(cut[0].text)}")
+        inapplicable(f"the model of this config is too small for its plan: {cut[0].text}")
     for rank, each in enumerate(values(case, BY_ITS_PLAN)):
         require_same(whole, tensors(each["tensors"]), evidence, what="tensors", when=f"{BY_ITS_PLAN}, on rank {rank}")
 

@@ -73,7 +73,8 @@ class NotesItsWorldModel(ZooModel):
         """Save the model."""
         if _is_cut(self):
             config: Any = self.config.copy()
-            config.world = next(self.parameters()).device_mesh.size()
+            parameter: Any = next(self.parameters())
+            config.world = parameter.device_mesh.size()
             self.config = config
         super().save_pretrained(folder, **options)
 
@@ -96,13 +97,13 @@ class KnowsPairsModel(ZooModel):
 class PlannedModel(ZooModel):
     """Declares how it is cut. Nothing is wrong with it."""
 
-    sharding_plan: ClassVar[Any] = {"layers.*": "colwise_rep"}
+    sharding_plan: ClassVar[Any] = {"layers.0": "colwise_rep"}
 
 
 class RenamedPartsModel(PlannedModel):
     """Declares how it was cut before its parts were renamed."""
 
-    sharding_plan: ClassVar[Any] = {"blocks.*": "colwise_rep"}
+    sharding_plan: ClassVar[Any] = {"blocks.0": "colwise_rep"}
 
 
 class SharesItsAnswerModel(ZooModel):

@@ -5,6 +5,8 @@ their names when their content changes, so a kill in the instant before the comm
 Then the record takes its name, which is the commit (see `nameplate_config.record`): `model.safetensors` itself, or the
 index. Then the mirror `config.json`, and last goes what the checkpoint before owned; code is never removed. Equal
 states give equal bytes, and a checkpoint that is there already is not written.
+
+Several ranks that save together go through the same steps: the first of them does, and all fill the files between.
 """
 
 from collections.abc import Callable, Iterator, Mapping

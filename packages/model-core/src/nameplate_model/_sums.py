@@ -1,9 +1,11 @@
 """The checksums of tensors that are written in parts: sums, so that those of the parts add up to that of the whole.
 
 The bytes of a tensor, row by row, are words of 64 bits, the lowest byte first and the last word filled up with zeros:
-w0, w1, … Its checksum is the sum of all w and the sum of all (2i + 1)·w, both modulo 2**64, in 16 hexadecimal digits
-each. It does not depend on who holds which part, shows every single bit that flips, and is made as fast as memory is
-read, on the device of the tensor. A sha256 would have to go through all bytes in order.
+w0, w1, … Its checksum is the sum of all (2i + 1)·w and that of all (2i + 1)·h, both modulo 2**64, in 16 hexadecimal
+digits each, where h is the upper half of a word, with its sign. The first sum alone would not see the highest bits of
+two words change. Together they show any one or two bits that flip in up to 16 GB, do not depend on who holds which
+part, and are made about as fast as memory is read, on the device of the tensor. A sha256 would have to go through all
+bytes in order.
 """
 
 import hashlib
@@ -20,7 +22,8 @@ from nameplate_model._layout import SUMS_KEY
 from nameplate_model._strips import PIECE, Strip, strips_of
 
 _MODULUS: Final = 1 << 64
-_WORD: Final = 8
+_WORD: Final = 8  # bytes
+_HALF: Final = 32  # bits
 _ROW: Final = 32 << 10  # bytes of a row into which a long run is folded
 _CHUNK: Final = 1 << 20  # bytes that stay in the processor's cache while they are summed along both axes
 
@@ -41,26 +44,26 @@ class Sum:
     """What some parts of a tensor add to its checksum.
 
     Attributes:
-        plain: The sum of its words, modulo 2**64.
-        weighted: The sum of each word times twice its place plus one, modulo 2**64.
+        words: The sum of each word times twice its place plus one, modulo 2**64.
+        halves: The same of the upper halves of the words.
 
     Example:
         >>> (Sum(1, 3) + Sum(2, 10)).digest
         '0000000000000003000000000000000d'
         >>> Sum.of_digest("0000000000000003000000000000000d")
-        Sum(plain=3, weighted=13)
+        Sum(words=3, halves=13)
     """
 
-    plain: int = 0
-    weighted: int = 0
+    words: int = 0
+    halves: int = 0
 
     def __add__(self, other: "Sum") -> "Sum":
-        return Sum((self.plain + other.plain) % _MODULUS, (self.weighted + other.weighted) % _MODULUS)
+        return Sum((self.words + other.words) % _MODULUS, (self.halves + other.halves) % _MODULUS)
 
     @property
     def digest(self) -> str:
         """The checksum in hexadecimal digits, if this is the sum of the whole tensor."""
-        return f"{self.plain:016x}{self.weighted:016x}"
+        return f"{self.words:016x}{self.halves:016x}"
 
     @classmethod
     def of_digest(cls, digest: str) -> Self:
@@ -73,9 +76,9 @@ class Sums:
 
     Example:
         >>> sums = Sums()
-        >>> sums.update(memoryview(bytearray([1, 0, 0, 0, 0, 0, 0, 0, 2])))
+        >>> sums.update(memoryview(bytearray([1, 0, 0, 0, 5, 0, 0, 0, 2])))
         >>> sums.hexdigest()
-        '00000000000000030000000000000007'
+        '00000005000000070000000000000005'
     """
 
     def __init__(self) -> None:
@@ -184,19 +187,24 @@ def _words(rows: torch.Tensor, shift: int, width: int) -> torch.Tensor:
 
 
 def _sum_of_words(words: torch.Tensor, first: int, period: int) -> Sum:
-    """Return the sum of words in rows; int64 wraps around, as the modulus asks for.
+    """Return the sum of words in rows.
 
     Args:
         words: The words, ``(rows, words)``.
         first: The place of the first one in the tensor.
         period: The words from where one row begins to where the next does.
     """
+    return Sum(*(_weighted(each, first, period) for each in (words, words >> _HALF)))
+
+
+def _weighted(words: torch.Tensor, first: int, period: int) -> int:
+    """Return the sum of words times twice their places plus one; int64 wraps around, as the modulus asks for."""
     of_rows, of_columns = words.sum(1), words.sum(0)
     numbers = _numbers(max(words.shape), words.device)
     plain = int(of_rows.sum())
     rows = int((of_rows * numbers[: len(of_rows)]).sum())
     columns = int((of_columns * numbers[: len(of_columns)]).sum())
-    return Sum(plain % _MODULUS, ((2 * first + 1) * plain + 2 * (period * rows + columns)) % _MODULUS)
+    return ((2 * first + 1) * plain + 2 * (period * rows + columns)) % _MODULUS
 
 
 def _numbers(count: int, device: torch.device) -> torch.Tensor:
