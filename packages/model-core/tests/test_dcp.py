@@ -380,12 +380,30 @@ def test_a_shard_that_says_nothing_of_parts(shards: Path):
     )
 
 
+@pytest.mark.parametrize("size", ["5GB", "50B"])
+def test_a_save_takes_the_place_of_shards(size: str, shards: Path):
+    """What is saved over them is what is loaded, be they removed already or not, and they are."""
+    old = {name: (shards / name).read_bytes() for name in SHARDS}
+    model = net()
+    model.save_pretrained(shards, max_shard_size=size)
+
+    assert not any((shards / name).exists() for name in SHARDS)
+    assert digests(Net.from_pretrained(shards).state_dict()) == digests(model.state_dict())
+    for name, data in old.items():  # as if it had been killed before
+        (shards / name).write_bytes(data)
+    assert digests(Net.from_pretrained(shards).state_dict()) == digests(model.state_dict())
+
+
 @pytest.mark.parametrize("ours", [False, True])
 def test_shards_beside_a_whole_file(ours: bool, shards: Path):
-    """A file with all tensors and shards of ranks in one folder are ambiguous."""
+    """A file with all tensors, and shards of ranks that are not known to be older, are ambiguous."""
+    newer = {name: (shards / name).read_bytes() for name in SHARDS}
     save_file({"w": torch.ones(1)}, shards / "model.safetensors")
     if ours:
+        (shards / SHARDS[0]).write_bytes(b"others")
         net().save_pretrained(shards)
+        for name, data in newer.items():
+            (shards / name).write_bytes(data)
     assert says(
         AmbiguousCheckpointError,
         f"'{shards}' holds both model.safetensors and {SHARDS[0]} and 1 more, and no record says which one counts.\n"

@@ -16,6 +16,7 @@ from nameplate_config import Source
 from nameplate_config.files import drafted_name, flush_folder, read_file
 from nameplate_config.record import CONFIG_NAME, WeightsPlace, choose_weights, identity_of
 from nameplate_config.strict_json import LARGEST_CONFIG
+from nameplate_model._dcp.safetensors_folder import identity_of_shards, named_shards
 from nameplate_model._layout import LARGEST_INDEX, REPLACED_KEY, is_shard, may_be_shard
 from nameplate_model.errors import CheckpointError
 
@@ -30,6 +31,7 @@ class Before:
         place: The weight files, and which of them counts.
         mirror: The bytes of `config.json`, or None.
         shards: The names of the files that the index owns.
+        of_ranks: The names of the shards that torch's ranks have each written for itself.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Before:
     place: WeightsPlace
     mirror: bytes | None
     shards: frozenset[str]
+    of_ranks: tuple[str, ...] = ()
 
     def other(self, path: Path) -> Path | None:
         """Return the weight file of the other kind, if there is one: the index for a single file, and vice versa."""
@@ -45,7 +48,8 @@ class Before:
     def superseded(self, path: Path) -> list[str]:
         """Return the identities that a record at *path* supersedes."""
         other = self.other(path)
-        return [] if other is None else [identity_of(other)]
+        found = [] if other is None else [identity_of(other)]
+        return [*found, *([identity_of_shards(self.folder, self.of_ranks)] if self.of_ranks else [])]
 
     def stale(self, config_text: str) -> bytes | None:
         """Return the mirror that a crash could leave beside a config, if it is another one."""
@@ -62,7 +66,8 @@ def look(folder: Path, variant: str | None) -> Before:
     place = choose_weights(Source(str(folder), folder), variant)
     config = folder / CONFIG_NAME
     mirror = read_file(config, limit=LARGEST_CONFIG, too_large=CheckpointError) if config.exists() else None
-    return Before(folder, variant, place, mirror, _owned(place.index, variant))
+    of_ranks = () if variant else tuple(named_shards(folder))
+    return Before(folder, variant, place, mirror, _owned(place.index, variant), of_ranks)
 
 
 def _owned(index: Path | None, variant: str | None) -> frozenset[str]:
@@ -92,7 +97,7 @@ def remove_leftovers(before: Before, kept: Iterable[Path], *, alone: bool) -> bo
         OSError: If something could not be removed.
     """
     keeping = {path.name for path in kept}
-    names = set(before.shards)
+    names = {*before.shards, *before.of_ranks}
     if alone:
         there = [path.name for path in before.folder.iterdir()]
         names.update(name for name in there if is_shard(name, before.variant) or _is_draft(name))

@@ -321,7 +321,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
                 *engine* (``"auto"``): who brings tensors to their device: ``"mapped"`` through the page cache,
                 ``"ring"`` through pinned memory, as for CUDA devices, or ``"prefetch"``, that of safetensors 0.9.
                 *variant*: the middle of the file names, as in ``model.fp16.safetensors``.
-                *use_safetensors*: False reads ``pytorch_model.bin``, without running code of it.
+                *use_safetensors*: False reads ``pytorch_model.bin`` or torch DCP's ``.metadata``, running no code of it.
                 *verify* (``"structure"``): ``"full"`` compares every byte with its checksum first.
                 The options of `HubOptions`, and any field of the config, which then gets another value.
 

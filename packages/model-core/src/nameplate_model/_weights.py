@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nameplate_config import Source, SourceNotFoundError, UnknownOptionError
-from nameplate_config.record import CONFIG_NAME, RECORD_KEY, WeightsPlace, check_digest, choose_weights
+from nameplate_config.record import CONFIG_NAME, RECORD_KEY, WeightsPlace, check_digest, choose_weights, read_hashes
 from nameplate_config.wording import listed, sentences, shown
 from nameplate_model._dcp import native_folder, safetensors_folder
 from nameplate_model._dcp.metadata import METADATA_NAME
@@ -218,10 +218,16 @@ def _open_shards_of_ranks(source: Source, variant: str | None, wanted: Callable[
 
 
 def _refuse_shards_of_ranks(source: Source, variant: str | None, place: WeightsPlace) -> None:
-    """Refuse weights that have such shards beside them: either may be the newer."""
-    names = safetensors_folder.named_shards(source.folder) if source.folder is not None and variant is None else []
+    """Refuse weights that have such shards beside them, unless their record says that it took the place of those."""
+    if source.folder is None or variant is not None:
+        return
+    names = safetensors_folder.named_shards(source.folder)
     if names:
         assert place.path is not None
+        hashes = read_hashes(place.path)
+        superseded = hashes.superseded if hashes is not None else ()
+        if superseded and safetensors_folder.identity_of_shards(source.folder, names) in superseded:
+            return  # a save was ended before it could remove them
         message = sentences(
             f"{source.name!r} holds both {place.path.name} and {listed(names, limit=1)}, and no record says which one "
             "counts.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nameplate_config import NameplateError
+from nameplate_config.record import hash_of, identity_of
 from nameplate_config.strict_json import Budget, parse_object
 from nameplate_config.wording import listed, sentences, shown
 from nameplate_model._boxes import Box
@@ -30,6 +31,19 @@ _BUDGET = Budget(keys=MOST_TENSORS, values=8 * MOST_TENSORS, objects=MOST_TENSOR
 def named_shards(folder: Path) -> list[str]:
     """Return the names of the files that are called as such shards are and say so themselves, sorted."""
     return [name for name in _names(folder) if _NAME.fullmatch(name) and _opened(folder / name) is not None]
+
+
+def identity_of_shards(folder: Path, names: Sequence[str]) -> str:
+    """Return what tells some shards from those of any other save; every byte of them is read.
+
+    Args:
+        folder: Where they are.
+        names: Their names, sorted.
+
+    Raises:
+        SourceNotFoundError: If one is not there any more.
+    """
+    return hash_of("\n".join(f"{name} {identity_of(folder / name)}" for name in names).encode())
 
 
 def _names(folder: Path) -> list[str]:
