@@ -40,13 +40,6 @@ def _found(text: str, name: str) -> int:
     return int(found[1]) * _KIB
 
 
-def mapped_from(folder: Path) -> int:
-    """Return the bytes of the pages that are mapped from files below a folder, and were looked at."""
-    blocks = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", (_OWN / "smaps").read_text())
-    ours = (block for block in blocks if f" {folder}/" in block.partition("\n")[0])
-    return sum(int(found) * _KIB for block in ours for found in re.findall(r"^Rss:\s*(\d+) kB$", block, re.MULTILINE))
-
-
 class Watch:
     """Looks at the anonymous memory of this process every two milliseconds, from a thread of its own, in a ``with``.
 

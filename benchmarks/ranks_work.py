@@ -6,6 +6,7 @@ Every rank times itself from a barrier on. No torch at the top: what starts the 
 import os
 import time
 from collections.abc import Callable, Mapping
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def bytes_of(model: Any) -> int:
     return sum(each.nbytes for each in parts_of(model))
 
 
+def pages_of(model: Any) -> int:
+    """Return the bytes of the pages of memory that the parts of this rank lie on."""
+    places = [(part.data_ptr(), part.data_ptr() + part.nbytes) for part in parts_of(model)]
+    return sum(PAGESIZE * (-(-end // PAGESIZE) - begin // PAGESIZE) for begin, end in places)
+
+
 def marks(model: Any) -> float:
     """Return a number that every part of this rank goes into."""
     return checksum(parts_of(model))
@@ -56,13 +63,17 @@ def milliseconds(operation: Callable[[], object]) -> float:
 
 
 def watched(operation: Callable[[], object]) -> dict[str, float]:
-    """Return what an operation takes on this rank, in bytes: more memory, what it reads by calls, what it writes."""
+    """Return what an operation takes on this rank, in bytes.
+
+    That is more memory, what it reads by calls of the system, what the disk reads for it, and what it writes.
+    """
     distributed.barrier()
     before = _io()
     with Watch() as watch:
         operation()
     grown = {name: value - before[name] for name, value in _io().items()}
-    return {"memory": watch.grown, "read bytes": grown["rchar"] - watch.read, "written": grown["write_bytes"]}
+    by_calls, from_disk = grown["rchar"] - watch.read, grown["read_bytes"]
+    return {"memory": watch.grown, "calls": by_calls, "disk": from_disk, "written": grown["write_bytes"]}
 
 
 def _io() -> dict[str, int]:

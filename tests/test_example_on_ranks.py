@@ -88,7 +88,7 @@ def test_a_training_that_is_killed_on_two_ranks_goes_on_on_three_and_loads_on_on
 
     assert resumed[0] == resumed[1] == resumed[2] == pytest.approx(uninterrupted[0], rel=1e-3)
     found, expected = (weights(each / "checkpoints" / "epoch-0002" / "model") for each in (killed, whole))
-    print({n:float((found[n]-expected[n]).abs().max()) for n in found}, resumed[0], uninterrupted[0])
+    print({n: float((found[n] - expected[n]).abs().max()) for n in found}, resumed[0], uninterrupted[0])
     for name, each in expected.items():
         torch.testing.assert_close(found[name], each, rtol=0, atol=1e-3)
     assert export.main(["--output", str(killed)]) == 0

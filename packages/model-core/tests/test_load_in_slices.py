@@ -1,5 +1,7 @@
 """Loading on several ranks: each reads its parts, and together they have what one process would have."""
 
+import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -668,6 +670,68 @@ def test_arguments_that_contradict_each_other_are_refused(tmp_path: Path):
         "UnknownOptionError: device_mesh is given, but there is no process group through which its ranks could talk.\n"
         "  Start the processes with torchrun, and call torch.distributed.init_process_group() in each of them first."
     )
+
+
+class Loop:
+    """A thing that holds itself, and no plan."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def odd_values(rank: int, folder: str) -> list[str]:
+    """Return what is said of values that no option has, the first of which only rank 1 gives, and of a load after."""
+    mesh = init_device_mesh("cpu", (2,))
+    plans: list[object] = [Loop(), object(), {"emb": object()}, {None: "fsdp"}]
+    given: list[dict[str, Any]] = [{"timeout": "soon" if rank else 30}, {"timeout": 10**400}]
+    options = [*({"plan": "fsdp", **each} for each in given), *({"plan": each} for each in plans)]
+    calls = [partial(Net.from_pretrained, folder, device_mesh=mesh, **each) for each in options]
+    said = [re.sub(" at 0x[0-9a-f]+", "", refusal_of(call)) for call in calls]
+    return [*said, refusal_of(lambda: Net.from_pretrained(folder, device_mesh=mesh, plan="fsdp"))]
+
+
+def test_a_value_that_no_option_has_is_an_error_on_all_ranks(tmp_path: Path):
+    """It is one error, also if just one rank gives it, and the ranks can load afterwards."""
+    saved(Net, tmp_path)
+    first, second = values(run_ranks(odd_values, 2, str(tmp_path)))
+
+    assert first == second
+    assert first[0] == "UnknownOptionError: rank 1: timeout must be a number of seconds above 0, found 'soon'."
+    assert first[1].startswith("UnknownOptionError: timeout must be a number of seconds above 0, found 1000")
+    assert all("A plan cannot be <" in said for said in first[2:4])
+    assert "The plan gives 'emb' the style <object object" in first[4]
+    assert first[5].startswith("ShardingPlanError: The plan speaks of the dimension None of the mesh,")
+    assert first[6] == "nothing"
+
+
+@pytest.mark.parametrize("timeout", ["soon", 0, -1.5, math.nan, 10**400, True, None])
+def test_a_timeout_that_is_no_time_is_an_error_without_a_mesh_too(timeout: object, tmp_path: Path):
+    """An option has a meaning or is refused, whether it matters or not."""
+    saved(Net, tmp_path)
+    for call in (partial(Net.from_pretrained, tmp_path), partial(load_weights, Net(NetConfig()), tmp_path)):
+        with pytest.raises(UnknownOptionError, match="timeout must be a number of seconds above 0, found"):
+            call(timeout=timeout)
+
+
+def against_the_order(_: int, folder: str) -> list[str]:
+    """Return what is said of a mesh whose ranks descend."""
+    mesh = DeviceMesh("cpu", [1, 0])
+    cut = fully_shard(Net(NetConfig()), mesh=mesh)
+    return [
+        refusal_of(lambda: Net.from_pretrained(folder, device_mesh=mesh, plan="fsdp")),
+        refusal_of(lambda: load_weights(cut, folder)),
+    ]
+
+
+def test_a_mesh_whose_ranks_descend_is_an_error(tmp_path: Path):
+    """FSDP2 gives its first part to rank 0 there, and the mesh to rank 1: parameters would get other values."""
+    saved(Net, tmp_path)
+    said = (
+        "ShardingPlanError: The mesh has the ranks [1, 0], which torch joins in another order than it cuts.\n"
+        "  Let them ascend along each dimension, as init_device_mesh does."
+    )
+
+    assert values(run_ranks(against_the_order, 2, str(tmp_path))) == [[said, said]] * 2
 
 
 def test_a_plan_without_a_mesh_is_an_error(tmp_path: Path):

@@ -15,7 +15,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import nameplate_model
-from nameplate_config import PreTrainedConfig
+from nameplate_config import PreTrainedConfig, UnknownOptionError
 from nameplate_conformance.instruments.ranks import run_ranks, values
 from nameplate_model import PreTrainedModel, load_weights
 
@@ -172,6 +172,24 @@ def test_ranks_that_save_different_configs_all_say_so(folder):
     assert kind == "RanksDisagreeError"
     assert text.startswith("the ranks cannot save together: they do not agree on the config")
     assert _level_in(folder) == 1.0
+
+
+def _save_oddly_then_well(rank, folder):
+    model = _loaded(folder)
+    odd = {"writers": "none", "timeout": "soon"} if rank else {"timeout": AT_ONCE}
+    said = ""
+    try:
+        model.save_pretrained(folder, **odd)
+    except UnknownOptionError as error:
+        said = str(error)
+    model.save_pretrained(folder, timeout=AT_ONCE)
+    return said
+
+
+def test_a_wrong_option_on_one_rank_is_an_error_of_all(folder):
+    """What one rank gives wrongly, all hear of at once; the save after it goes well."""
+    said = "rank 1: writers must be 'auto', 'shared', 'apart', found 'none'."
+    assert values(run_ranks(_save_oddly_then_well, 2, folder)) == [said, said]
 
 
 def test_ranks_that_save_into_different_folders_all_say_so(folder, tmp_path):

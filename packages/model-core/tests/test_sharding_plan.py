@@ -284,6 +284,7 @@ LIST = "A style is one of 'colwise', 'colwise_rep', 'rowwise', 'rowwise_rep', 's
             "the dimension 'pp' of the mesh, whose dimensions are {'dp': 2, 'tp': 2}.",
         ),
         ({("tp", "dp"): "fsdp"}, {"dp": 2, "tp": 2}, "the dimension ('tp', 'dp') of the mesh"),
+        ({None: "fsdp"}, {"dp": 2}, "the dimension None of the mesh, whose dimensions are {'dp': 2}."),
         ({"dp": "fsdp", "tp": {"emb": "colwise", "head": "colwise"}}, {"tp": 2, "dp": 2}, "is not before all others"),
         ({"dp": "fsdp", "tp": "fsdp"}, {"dp": 2, "tp": 2}, "or for several."),
         ({"dp": "fsdp", ("dp",): "fsdp"}, {"dp": 2, "tp": 2}, "speaks twice of dimension ('dp',) of the mesh."),
@@ -387,6 +388,28 @@ def test_a_model_with_its_own_way_of_loading_is_read_whole(tmp_path: Path):
 
     assert ranks.spread("bytes") == Spread(stored, stored, stored)
     assert ranks.spread("kept").most < stored // 2
+
+
+def test_a_model_that_is_built_for_real_is_read_whole(tmp_path: Path):
+    """Somebody holds its parameters, so every rank fills them before it cuts them."""
+
+    class Held(Tower):
+        def __init__(self, config: TowerConfig) -> None:
+            super().__init__(config)
+            self.kept = list(self.parameters())
+
+    stored = saved(tmp_path)
+    plan = Held.plan_load(tmp_path, device_mesh={"dp": 4}, plan="fsdp")
+
+    assert plan.report.built_for_real
+    assert plan.ranks.spread("bytes") == Spread(stored, stored, stored)
+
+
+def test_a_mesh_of_more_ranks_than_can_be_worked_out(tmp_path: Path):
+    """Each is worked out by itself, so there is an end to it."""
+    saved(tmp_path)
+    with pytest.raises(UnknownOptionError, match="and a plan is for 1,000,000 ranks at most"):
+        Tower.plan_load(tmp_path, device_mesh={"dp": 10**9, "tp": 10**21}, plan="fsdp")
 
 
 @pytest.mark.parametrize("mesh", [{}, {"dp": 0}, {"dp": 1.5}, {3: 2}, 4])

@@ -16,6 +16,7 @@ from nameplate_config import PreTrainedConfig, UnknownOptionError
 from nameplate_config.code import code_beside
 from nameplate_config.wording import did_you_mean, listed, sentences, shown
 from nameplate_model._exported import in_layout, layout_of
+from nameplate_model._placement import to_timeout
 from nameplate_model._save import Checkpoint
 from nameplate_model._shards import parse_size
 from nameplate_model._state import class_of
@@ -66,6 +67,12 @@ def checkpoint_of(
     return checkpoint if format_ is None else in_layout(checkpoint, ours, format_)
 
 
+def state_of(model: nn.Module) -> Mapping[str, Any]:
+    """Return the state dict of a model, also in inference mode, where torch fails to make one of DTensors."""
+    with torch.inference_mode(mode=False), torch.no_grad():
+        return model.state_dict()
+
+
 def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:
     """Refuse options that nobody knows; those that callers of Transformers pass mean what is done anyway.
 
@@ -82,10 +89,7 @@ def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:
     if options["writers"] not in WRITERS:
         message = f"writers must be {listed(map(repr, WRITERS))}, found {shown(options['writers'])}."
         raise UnknownOptionError(message)
-    timeout = options["timeout"]
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not timeout > 0:
-        message = f"timeout must be a number of seconds above 0, found {shown(timeout)}."
-        raise UnknownOptionError(message)
+    to_timeout(options["timeout"])
     if options.get("safe_serialization", True) is not True:
         message = sentences(
             f"safe_serialization={shown(options['safe_serialization'])} asks for a pickle, which could run any code.",
@@ -94,6 +98,20 @@ def check_options(model: nn.Module, options: Mapping[str, Any]) -> None:
         raise UnknownOptionError(message)
     if options.get("save_function") is not None and not callable(options["save_function"]):
         message = f"save_function must be a function, found {shown(options['save_function'])}; it is not called."
+        raise UnknownOptionError(message)
+
+
+def check_state(state: object) -> None:
+    """Refuse what is no state dict, and is not None.
+
+    Raises:
+        UnknownOptionError: If it is no mapping, or a name in it is no text.
+    """
+    odd: list[object] = [] if state is None else [state]
+    if isinstance(state, Mapping):
+        odd = [name for name in state if not isinstance(name, str)]
+    if odd:
+        message = f"state_dict must be a mapping of tensors by their names, found {shown(odd[0])}."
         raise UnknownOptionError(message)
 
 

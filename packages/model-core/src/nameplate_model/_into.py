@@ -16,7 +16,7 @@ from nameplate_model._boxes import is_sharded
 from nameplate_model._load import PlainRoad
 from nameplate_model._names import Naming, renamed
 from nameplate_model._own_way import of_this_version, offer
-from nameplate_model._placement import Placement, to_device, to_memory, to_patterns
+from nameplate_model._placement import Placement, to_device, to_memory, to_patterns, to_timeout
 from nameplate_model._policy import Policy, refusal
 from nameplate_model._reading import CPU, Want, fetch
 from nameplate_model._report import LoadReport, Verdict
@@ -94,12 +94,14 @@ def _ranks_of(module: nn.Module, timeout: object) -> Iterator["Ranks | None"]:
     """Provide the ranks that hold a module together, or None if this process holds all of it."""
     cut = any(is_sharded(slot.tensor) for slot in slots(module))
     if not cut and "torch.distributed.fsdp" not in sys.modules:  # which may have gathered what it has cut
+        to_timeout(timeout)
         yield None
         return
     from nameplate_model._distributed.loading import meet, mesh_of  # noqa: PLC0415 - slow to import, and seldom needed
 
     mesh = mesh_of(module)
     if mesh is None:
+        to_timeout(timeout)
         yield None
         return
     with meet(mesh, None, timeout) as ranks:

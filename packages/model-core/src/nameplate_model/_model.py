@@ -20,7 +20,7 @@ from nameplate_model._auto_class import own_config, registered_for
 from nameplate_model._boxes import is_sharded
 from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
-from nameplate_model._content import check_options, checkpoint_of
+from nameplate_model._content import check_options, check_state, checkpoint_of, state_of
 from nameplate_model._heads import open_heads
 from nameplate_model._load import load
 from nameplate_model._materialize import materialize
@@ -30,7 +30,7 @@ from nameplate_model._plan import LoadPlan, Sharing, planned
 from nameplate_model._publishing import push
 from nameplate_model._report import LoadReport
 from nameplate_model._request import meeting, prepare, read_request
-from nameplate_model._save import save_checkpoint
+from nameplate_model._save import Checkpoint, save_checkpoint
 from nameplate_model._weights import open_weights
 
 _T = TypeVar("_T")
@@ -188,10 +188,10 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
     ) -> None:
         """Write weights and `config.json` into *folder*: the old checkpoint or the new, never a mix.
 
-        Equal weights and configs give equal bytes; what is there already is not written again. Neither the model nor
-        its config is changed. Tensors that share memory are stored once and come back shared. Of what the folder
-        holds, only the checkpoint before gives way; other files stay. The code of registered classes takes its place an
-        instant before the new checkpoint does; what the folder holds of other code stays.
+        Equal weights and configs give equal bytes; what is there already is not written again, but by ranks that save
+        together. Neither the model nor its config is changed. Tensors that share memory are stored once and come back
+        shared. Of what the folder holds, only the checkpoint before gives way; other files stay. The code of registered
+        classes takes its place an instant before the new checkpoint does; what the folder holds of other code stays.
 
         Where the state dict has DTensors, as FSDP2 and tensor parallelism make them, all ranks of their mesh call this,
         and each writes its own parts: no rank ever holds more. What comes of it is the same file, with the same bytes
@@ -226,16 +226,23 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             UnsafePathError: If the path is a file, or the variant no word.
             UnknownOptionError: If an option is unknown, or has a value that it cannot have.
         """
-        check_options(self, {**kwargs, "timeout": timeout, "writers": writers})
-        target = folder_of(folder)
-        state = self.state_dict() if state_dict is None else state_dict
+        check_state(state_dict)
+        state = state_of(self) if state_dict is None else state_dict
+        given = {**kwargs, "timeout": timeout, "writers": writers}
         options = {"max_shard_size": max_shard_size, "variant": variant, "layout": layout}
-        describe = partial(checkpoint_of, self, self.config, state_dict=state, **options)
+
+        def describe() -> Checkpoint:
+            check_options(self, given)  # where ranks save together, the others hear of it
+            return checkpoint_of(self, self.config, state_dict=state, **options)
+
         if any(map(is_sharded, state.values())):
             from nameplate_model._distributed.saving import save_together  # noqa: PLC0415 - see that package
 
-            save_together(target, state, describe, writers=writers, timeout=timeout)
-        elif is_main_process:
+            save_together(folder, state, describe, writers=writers, timeout=timeout)
+            return
+        check_options(self, given)
+        target = folder_of(folder)
+        if is_main_process:
             save_checkpoint(target, describe())
 
     def push_to_hub(
@@ -321,7 +328,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
                 *engine* (``"auto"``): who brings tensors to their device: ``"mapped"`` through the page cache,
                 ``"ring"`` through pinned memory, as for CUDA devices, or ``"prefetch"``, that of safetensors 0.9.
                 *variant*: the middle of the file names, as in ``model.fp16.safetensors``.
-                *use_safetensors*: False reads ``pytorch_model.bin`` or torch DCP's ``.metadata``, running no code of it.
+                *use_safetensors*: False reads ``pytorch_model.bin`` or DCP's ``.metadata``, and runs no code in it.
                 *verify* (``"structure"``): ``"full"`` compares every byte with its checksum first.
                 The options of `HubOptions`, and any field of the config, which then gets another value.
 

@@ -1,10 +1,12 @@
 """Where the tensors of a model go and what they become: devices, dtypes, and the memory that holds them."""
 
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -122,6 +124,25 @@ def to_dtype(dtype: torch.dtype | str | None) -> torch.dtype | str | None:
         return found
     message = f"dtype must be 'checkpoint', 'auto' or a floating dtype such as torch.bfloat16, found {shown(dtype)}."
     raise UnknownOptionError(message)
+
+
+def to_timeout(value: object) -> float:
+    """Return an argument that is a time in seconds.
+
+    Raises:
+        UnknownOptionError: If it is none.
+    """
+    if is_time(value):
+        return float(value)
+    message = f"timeout must be a number of seconds above 0, found {shown(value)}."
+    raise UnknownOptionError(message)
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """Whether an argument is a number of seconds that one can wait, maybe for ever."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return 0 < value <= sys.float_info.max or value == math.inf
 
 
 def to_patterns(name: str, value: Any) -> tuple[str, ...]:

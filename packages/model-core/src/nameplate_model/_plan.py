@@ -1,5 +1,6 @@
 """What a load would do, learned from headers alone: nothing is read, and from the Hub nothing but headers comes."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from torch import nn
 
 from nameplate_config import UnknownOptionError
 from nameplate_config.wording import sentences, shown
-from nameplate_model._construct import build_skeleton, undeferred
+from nameplate_model._construct import Skeleton, build_skeleton, undeferred
 from nameplate_model._load import Loading, PlainRoad, fitting, placed_on
 from nameplate_model._report import LoadReport
 from nameplate_model._state import Tree, loads_plainly
@@ -17,6 +18,10 @@ from nameplate_model._weights import Weights
 
 if TYPE_CHECKING:
     from nameplate_model._distributed.simulate import MeshReads
+
+
+_MOST_RANKS = 1_000_000
+"""Of a mesh that need not exist: what they read is worked out one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,9 @@ class Sharing(NamedTuple):
             return None
         sizes = isinstance(mesh, Mapping) and bool(mesh)
         if sizes and all(isinstance(name, str) and type(size) is int and size > 0 for name, size in mesh.items()):
+            if math.prod(mesh.values()) > _MOST_RANKS:
+                message = f"device_mesh has the sizes {shown(mesh)}, and a plan is for {_MOST_RANKS:,} ranks at most."
+                raise UnknownOptionError(message)
             return cls(mesh, plan)
         if hasattr(mesh, "mesh_dim_names"):
             return cls(mesh, plan)
@@ -122,7 +130,7 @@ def planned(
         where=weights.where,
         files=files,
         **_amounts(tree, weights, loading, verdict.loaded),
-        ranks=None if sharing is None else _ranks(tree, weights, loading, verdict.loaded, sharing),
+        ranks=None if sharing is None else _ranks(skeleton, weights, loading, verdict.loaded, sharing),
     )
 
 
@@ -136,17 +144,20 @@ def _amounts(tree: Tree, weights: Weights, loading: Loading, loaded: Collection[
     return {"bytes": sum(dtypes.values()), "memory": dict(memory), "dtypes": dict(dtypes)}
 
 
-def _ranks(tree: Tree, weights: Weights, loading: Loading, loaded: Collection[str], sharing: Sharing) -> "MeshReads":
+def _ranks(
+    skeleton: Skeleton, weights: Weights, loading: Loading, loaded: Collection[str], sharing: Sharing
+) -> "MeshReads":
     """Return what each rank would read and keep."""
     from nameplate_model._distributed.plan import cuts_on  # noqa: PLC0415 - DTensors take a second to import
     from nameplate_model._distributed.simulate import MeshReads, kinds_of  # noqa: PLC0415 - as above
 
+    tree = Tree(skeleton.model)
     wanted = PlainRoad(weights, placed_on(tree.model, loading)).wanted(tree, set(loaded))
-    plainly = loads_plainly(tree)
+    in_slices = loads_plainly(tree) and skeleton.built_for_real is None
     sizes, numbers, cuts = cuts_on(tree.model, sharing.mesh, sharing.plan)
     whole = (None,) * len(sizes)
     kinds = kinds_of((want.stored, want.dtype, cuts.get(places[0].key, whole)) for want, places in wanted)
     headers = tuple(
         min((each.begin for each in file.header.entries.values()), default=file.size) for file in weights.files
     )
-    return MeshReads(sizes, kinds, headers, not plainly, numbers)
+    return MeshReads(sizes, kinds, headers, not in_slices, numbers)

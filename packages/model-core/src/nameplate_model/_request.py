@@ -30,7 +30,7 @@ from nameplate_model._device_map import AUTO, to_device_map
 from nameplate_model._engines.choice import check_engine, to_engine
 from nameplate_model._load import Loading
 from nameplate_model._names import Migration, Naming
-from nameplate_model._placement import Placement, to_device, to_dtype, to_memory, to_patterns
+from nameplate_model._placement import Placement, to_device, to_dtype, to_memory, to_patterns, to_timeout
 from nameplate_model._policy import Policy
 from nameplate_model._weights import WeightChoice, Weights, held_weights, stamp, to_verify
 from nameplate_model.errors import CheckpointError, ShardingPlanError
@@ -134,6 +134,7 @@ def read_request(cls: ModelClass, source: StrPath | Source | None, kwargs: Mappi
             raise _unknown_option(cls, name, names)
     _refuse_contradictions(cls, source, options)
     to_verify(options["verify"])
+    to_timeout(options["timeout"])
     return Request(cls, None if source is None else open_source(source, **hub), options, overrides)
 
 

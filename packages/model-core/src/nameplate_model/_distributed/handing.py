@@ -15,6 +15,7 @@ from nameplate_model._distributed.dealing import Portion
 from nameplate_model._strips import Strip, strips_of
 
 _FIELDS = 6  # of a piece, without its data
+_LONGEST_WAIT = 366 * 24 * 3600.0  # seconds; for ever is more than gloo can count
 
 
 class Piece(NamedTuple):
@@ -83,7 +84,7 @@ def _exchanged(
         piece = None if sending is None else next(sending, None)
         said = torch.zeros(_FIELDS, dtype=torch.int64, device=device)
         if piece is not None:
-            said.copy_(torch.tensor([piece.file, piece.begin, *piece.strip]))
+            said.copy_(torch.tensor([piece.file, piece.begin, *piece.strip], device="cpu"))
         heard = torch.zeros(_FIELDS, dtype=torch.int64, device=device)
         _swap(None if sending is None else said, target, heard if hears else None, source, timeout)
         file, begin, first, count, run, period = heard.tolist()
@@ -101,7 +102,7 @@ def _swap(sent: torch.Tensor | None, target: int, heard: torch.Tensor | None, so
     ways = [] if sent is None else [distributed.P2POp(distributed.isend, sent, target)]
     ways += [] if heard is None else [distributed.P2POp(distributed.irecv, heard, source)]
     for work in distributed.batch_isend_irecv(ways) if ways else ():
-        work.wait(timedelta(seconds=timeout))
+        work.wait(timedelta(seconds=min(timeout, _LONGEST_WAIT)))
 
 
 def _device() -> torch.device:

@@ -24,7 +24,7 @@ from nameplate_model._distributed.cutting import cut
 from nameplate_model._distributed.sending import Wanted, fetch_once
 from nameplate_model._distributed.spec import device_of, root_of
 from nameplate_model._distributed.team import Team, together
-from nameplate_model._placement import Placement
+from nameplate_model._placement import Placement, is_time, to_timeout
 from nameplate_model._reading import Engine, Memory, fetch
 from nameplate_model._report import LoadReport
 from nameplate_model._state import modules_of, slots
@@ -32,6 +32,12 @@ from nameplate_model._weights import Weights
 from nameplate_model.errors import CheckpointError
 
 _LONGEST_FACT = 200
+
+_DEEPEST = 8
+"""How many objects inside each other are told of: what is given as a plan may hold itself."""
+
+_A_WHILE = 600.0
+"""Seconds that a rank waits for the others where what it was given is no time."""
 
 
 class Ranks:
@@ -131,10 +137,12 @@ def meet(mesh: object, plan: object, timeout: object) -> Iterator[Ranks]:
         RanksDisagreeError: If they do not load the same.
         MissingRankError: If a rank does not come in time.
     """
-    mesh, seconds = to_mesh(mesh), to_timeout(timeout)
+    mesh = to_mesh(mesh)
     before = RandomState()
     try:
-        with together(sorted(mesh.mesh.flatten().tolist()), "load", timeout=seconds) as team:
+        waits = float(timeout) if is_time(timeout) else _A_WHILE
+        with together(sorted(mesh.mesh.flatten().tolist()), "load", timeout=waits) as team:
+            to_timeout(timeout)  # in here, so that the others hear of it
             yield Ranks(team, mesh, plan)
     finally:
         before.put_back()
@@ -186,18 +194,6 @@ def to_mesh(value: object) -> DeviceMesh:
     return value
 
 
-def to_timeout(value: object) -> float:
-    """Return an argument that is a time in seconds.
-
-    Raises:
-        UnknownOptionError: If it is none.
-    """
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    message = f"timeout must be a number of seconds above 0, found {shown(value)}."
-    raise UnknownOptionError(message)
-
-
 # ---- facts
 
 
@@ -218,16 +214,18 @@ def _told(value: object) -> str:
     return text if len(text) <= _LONGEST_FACT else f"{text[:_LONGEST_FACT]}… {_digest(text)}"
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, depth: int = 0) -> str:
+    if depth > _DEEPEST:
+        return type(value).__qualname__
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(key)}: {_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_text(key)}: {_text(item, depth + 1)}" for key, item in value.items()) + "}"
     if isinstance(value, (Sequence, AbstractSet)) and not isinstance(value, (str, bytes)):
-        items = [_text(item) for item in value]
+        items = [_text(item, depth + 1) for item in value]
         return f"({', '.join(sorted(items) if isinstance(value, AbstractSet) else items)})"
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))
     if type(value).__repr__ is object.__repr__:
-        return f"{type(value).__qualname__}{_text(vars(value))}"
+        return f"{type(value).__qualname__}{_text(getattr(value, '__dict__', {}), depth + 1)}"
     return repr(value)
 
 

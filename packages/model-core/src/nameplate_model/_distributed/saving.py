@@ -18,17 +18,19 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from nameplate_config.files import JoinedDraft, make_folder
+from nameplate_config.files import JoinedDraft, folder_of, make_folder
 from nameplate_config.record import seal
+from nameplate_config.typing import StrPath
 from nameplate_model._aliases import Stored, stored
 from nameplate_model._boxes import is_sharded
 from nameplate_model._distributed.dealing import Dealer, Portion, deal_out
 from nameplate_model._distributed.handing import Piece, hand_over
 from nameplate_model._distributed.joint_writing import Lent, joined, write_strip
 from nameplate_model._distributed.spec import Spec, local_of, root_of, spec_of
-from nameplate_model._distributed.team import Team, together
+from nameplate_model._distributed.team import A_WHILE, Team, together
 from nameplate_model._layout import SUMS_KEY
 from nameplate_model._mounts import folder_lies_behind_network
+from nameplate_model._placement import is_time
 from nameplate_model._save import Checkpoint, files_for, not_written, save_files
 from nameplate_model._strips import Strip, strips_of
 from nameplate_model._sums import Sum, sum_of
@@ -40,19 +42,19 @@ _TOKEN = 32
 
 
 def save_together(
-    folder: Path,
+    folder: StrPath,
     state: Mapping[str, torch.Tensor],
     describe: Callable[[], Checkpoint],
     *,
     writers: str = "auto",
-    timeout: float = 600.0,
+    timeout: float = A_WHILE,
 ) -> None:
     """Save a state dict that has DTensors; every rank of their mesh calls this.
 
     Args:
         folder: As this rank sees it: the same one on all of them.
         state: What is saved, before anything is left out of it or renamed.
-        describe: Makes the checkpoint; what it raises, all ranks raise.
+        describe: Makes the checkpoint, once all that the caller gave is checked; what it raises, all ranks raise.
         writers: One of `_content.WRITERS`.
         timeout: Seconds that a rank waits for the others at each step.
 
@@ -62,11 +64,13 @@ def save_together(
         MissingRankError: If a rank does not come. The folder holds the old checkpoint or the new one, whole.
         SaveError: If the system cannot write on some rank. The folder holds the old checkpoint, whole.
         CommittedError: If it cannot once the new one counts. The folder holds the new checkpoint, whole.
+        UnsafePathError: If *folder* is no path of a folder.
     """
-    with together(_ranks_of(state), "save", timeout=timeout) as team:
-        checkpoint = describe()
+    with together(_ranks_of(state), "save", timeout=timeout if is_time(timeout) else A_WHILE) as team:
+        checkpoint = describe()  # in here, so that the others hear of a wrong option
+        target = folder_of(folder)
         team.agree(**_facts(checkpoint, writers))
-        saving = _decided(team, folder, checkpoint, writers, timeout)
+        saving = _decided(team, target, checkpoint, writers, timeout)
         if team.leads:
             saving.lead()
         else:

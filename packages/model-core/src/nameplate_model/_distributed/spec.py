@@ -103,11 +103,22 @@ takes to cut a tensor. An equal mesh of a later process group is another one."""
 
 
 def arranged(mesh: DeviceMesh) -> Arranged:
-    """Return how the ranks of a mesh are arranged."""
+    """Return how the ranks of a mesh are arranged.
+
+    Raises:
+        ShardingPlanError: If they do not ascend along each dimension: FSDP2 and torch's collectives number them by
+            their group, which sorts them, and placements by the mesh, so that a rank has two different parts.
+    """
     known = _ARRANGED.get(id(mesh))
     if known is not None and known[0]() is mesh:
         return known[1]
     own, ranks = mesh.get_coordinate(), mesh.mesh
+    if any(bool((ranks.diff(dim=dim) < 0).any()) for dim in range(ranks.ndim)):
+        message = sentences(
+            f"The mesh has the ranks {ranks.tolist()}, which torch joins in another order than it cuts.",
+            "Let them ascend along each dimension, as init_device_mesh does.",
+        )
+        raise ShardingPlanError(message)
     found = Arranged(tuple(ranks.shape), tuple(ranks.flatten().tolist()), None if own is None else tuple(own))
     key = id(mesh)
     _ARRANGED[key] = weakref.ref(mesh, lambda _: _ARRANGED.pop(key, None)), found

@@ -158,13 +158,13 @@ def _fsdp_step(dims: tuple[int, ...], axes: Axes) -> Step:
 def _dims(key: object, axes: Axes) -> tuple[int, ...]:
     """Return the places of the dimensions that a key of a plan names."""
     wanted = key if isinstance(key, tuple) else (key,)
-    unknown = next((each for each in wanted if each not in axes.names), None)
-    dims = tuple(axes.names.index(cast("str", each)) for each in wanted) if unknown is None else ()
+    unknown = [each for each in wanted if each not in axes.names]
+    dims = () if unknown else tuple(axes.names.index(cast("str", each)) for each in wanted)
     if dims and dims == tuple(range(dims[0], dims[0] + len(dims))):
         return dims
     message = sentences(
         f"The plan speaks of the dimension {shown(key)} of the mesh, whose dimensions are {axes}.",
-        did_you_mean(unknown, axes.names) if isinstance(unknown, str) else "",
+        did_you_mean(unknown[0], axes.names) if unknown and isinstance(unknown[0], str) else "",
         "" if axes.names else "Name them: init_device_mesh(…, mesh_dim_names=('dp', 'tp')).",
     )
     raise ShardingPlanError(message)

@@ -20,6 +20,9 @@ from nameplate_model._distributed.board import Board
 from nameplate_model._distributed.verdict import JSON, Answer, error_of, told
 from nameplate_model.errors import CheckpointError, MissingRankError
 
+A_WHILE = 600.0
+"""Seconds that a rank waits for the others where nobody says how long, or says what is no time."""
+
 
 def together(ranks: Sequence[int], what: str, *, timeout: float) -> "Team":
     """Begin what some ranks do together; it ends with the `with` block that this is for.
