@@ -685,6 +685,7 @@ def odd_values(rank: int, folder: str) -> list[str]:
     plans: list[object] = [Loop(), object(), {"emb": object()}, {None: "fsdp"}]
     given: list[dict[str, Any]] = [{"timeout": "soon" if rank else 30}, {"timeout": 10**400}]
     options = [*({"plan": "fsdp", **each} for each in given), *({"plan": each} for each in plans)]
+    options.append({"plan": "fsdp", "config": "config.json"})
     calls = [partial(Net.from_pretrained, folder, device_mesh=mesh, **each) for each in options]
     said = [re.sub(" at 0x[0-9a-f]+", "", refusal_of(call)) for call in calls]
     return [*said, refusal_of(lambda: Net.from_pretrained(folder, device_mesh=mesh, plan="fsdp"))]
@@ -701,7 +702,8 @@ def test_a_value_that_no_option_has_is_an_error_on_all_ranks(tmp_path: Path):
     assert all("A plan cannot be <" in said for said in first[2:4])
     assert "The plan gives 'emb' the style <object object" in first[4]
     assert first[5].startswith("ShardingPlanError: The plan speaks of the dimension None of the mesh,")
-    assert first[6] == "nothing"
+    assert first[6] == "UnknownOptionError: Net is built from a NetConfig, found 'config.json'."
+    assert first[7] == "nothing"
 
 
 @pytest.mark.parametrize("timeout", ["soon", 0, -1.5, math.nan, 10**400, True, None])

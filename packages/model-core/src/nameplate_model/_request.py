@@ -204,7 +204,8 @@ def prepare(request: Request, opener: Opener, ranks: "Ranks | None" = None) -> P
 def _agree(ranks: "Ranks", request: Request, config: PreTrainedConfig, weights: Weights) -> None:
     """Make sure that all ranks load the same in the same way. Where they find it may differ."""
     options = {name: value for name, value in request.options.items() if name not in _OF_ONE_RANK}
-    ranks.agree(weights, model=request.cls, config=config.to_json_string(), options=options)
+    told = config.to_json_string() if isinstance(config, PreTrainedConfig) else config  # which the class refuses
+    ranks.agree(weights, model=request.cls, config=told, options=options)
 
 
 def _refuse_contradictions(cls: ModelClass, source: object, options: Mapping[str, Any]) -> None:

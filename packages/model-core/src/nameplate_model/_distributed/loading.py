@@ -23,7 +23,7 @@ from nameplate_model._construct import RandomState
 from nameplate_model._distributed.cutting import cut
 from nameplate_model._distributed.sending import Wanted, fetch_once
 from nameplate_model._distributed.spec import device_of, root_of
-from nameplate_model._distributed.team import Team, together
+from nameplate_model._distributed.team import A_WHILE, Team, together
 from nameplate_model._placement import Placement, is_time, to_timeout
 from nameplate_model._reading import Engine, Memory, fetch
 from nameplate_model._report import LoadReport
@@ -35,9 +35,6 @@ _LONGEST_FACT = 200
 
 _DEEPEST = 8
 """How many objects inside each other are told of: what is given as a plan may hold itself."""
-
-_A_WHILE = 600.0
-"""Seconds that a rank waits for the others where what it was given is no time."""
 
 
 class Ranks:
@@ -140,7 +137,7 @@ def meet(mesh: object, plan: object, timeout: object) -> Iterator[Ranks]:
     mesh = to_mesh(mesh)
     before = RandomState()
     try:
-        waits = float(timeout) if is_time(timeout) else _A_WHILE
+        waits = float(timeout) if is_time(timeout) else A_WHILE
         with together(sorted(mesh.mesh.flatten().tolist()), "load", timeout=waits) as team:
             to_timeout(timeout)  # in here, so that the others hear of it
             yield Ranks(team, mesh, plan)
