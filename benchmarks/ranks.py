@@ -67,9 +67,10 @@ _SAVE_NOTES = (
 )
 _LOAD_NOTES = (
     "Read is the time to look at every page of what was loaded: nobody gets a fast load for nothing. DCP's reader and",
-    "the scattering fill a model that is there already; ours also makes it. Bytes are what the rank that reads most reads",
-    "by calls, or the pages of the file that its parts lie on where these are mapped, of its share. From the disk is what",
-    "it reads for both ranks while nothing is in the page cache, of the checkpoint. Memory is what a rank takes at most.",
+    "the scattering fill a model that is there already; ours also makes it. Bytes are what the rank that reads most",
+    "reads by calls, or the pages of the file that its parts lie on where these are mapped, of its share. From the",
+    "disk is what it reads for both ranks if nothing is in the page cache, of the checkpoint. Memory is what a rank",
+    "takes at most.",
 )
 
 

@@ -68,7 +68,7 @@ def timed(_rank: int, way: str, cut: str, sources: Mapping[str, str]) -> dict[st
 
 
 def counted(_rank: int, way: str, cut: str, sources: Mapping[str, str]) -> dict[str, float]:
-    """Load in one way what is not in the page cache, read it, and return what that took of memory and disk, in bytes."""
+    """Load in one way what is not in the page cache, read it, and return what that took, in bytes."""
     load, large = WAYS[way], Path(sources["large"])
     load(_room(load, Path(sources["small"])), Path(sources["small"]), cut)
     model = _room(load, large)
