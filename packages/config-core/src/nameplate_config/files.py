@@ -242,7 +242,7 @@ class JoinedDraft:
         >>> with tempfile.TemporaryDirectory() as folder, Draft(Path(folder), "note") as draft:
         ...     draft.lend(8, b"token")
         ...     with JoinedDraft(Path(folder, draft.name)) as joined:
-        ...         found = joined.read_at(0, 5)
+        ...         found = bytes(joined.read_at(0, 5))
         ...         joined.write_at(4, b"news")
         ...     draft.take_back()
         ...     draft.write_at(0, b"Old ")
@@ -266,9 +266,13 @@ class JoinedDraft:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                os.fsync(self._descriptor)
+                self.flush()
         finally:
             os.close(self._descriptor)
+
+    def flush(self) -> None:
+        """Bring to the disk what has been written, by whomever."""
+        os.fsync(self._descriptor)
 
     @property
     def descriptor(self) -> int:

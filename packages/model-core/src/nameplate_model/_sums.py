@@ -169,8 +169,9 @@ def _sum_of_rows(rows: torch.Tensor, begin: int, period: int) -> Sum:
     shift = begin % _WORD
     width = -(-(shift + rows.shape[1]) // _WORD) * _WORD
     step = max(1, (_CHUNK if rows.is_cpu else PIECE) // width)
+    halves = torch.empty((min(step, len(rows)), width // _WORD), dtype=torch.int64, device=rows.device)  # not each time
     return _total(
-        _sum_of_words(_words(part, shift, width), (begin + number * step * period) // _WORD, period // _WORD)
+        _sum_of_words(_words(part, shift, width), halves, (begin + number * step * period) // _WORD, period // _WORD)
         for number, part in enumerate(rows.split(step))
     )
 
@@ -186,15 +187,17 @@ def _words(rows: torch.Tensor, shift: int, width: int) -> torch.Tensor:
     return rows.view(torch.int64)
 
 
-def _sum_of_words(words: torch.Tensor, first: int, period: int) -> Sum:
+def _sum_of_words(words: torch.Tensor, halves: torch.Tensor, first: int, period: int) -> Sum:
     """Return the sum of words in rows.
 
     Args:
         words: The words, ``(rows, words)``.
+        halves: Memory for as many at least, which gets their upper halves: new memory takes longer than the sum.
         first: The place of the first one in the tensor.
         period: The words from where one row begins to where the next does.
     """
-    return Sum(*(_weighted(each, first, period) for each in (words, words >> _HALF)))
+    upper = torch.bitwise_right_shift(words, _HALF, out=halves[: len(words)])
+    return Sum(*(_weighted(each, first, period) for each in (words, upper)))
 
 
 def _weighted(words: torch.Tensor, first: int, period: int) -> int:

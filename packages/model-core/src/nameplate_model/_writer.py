@@ -195,7 +195,7 @@ def _write_beside(draft: Draft, plan: list[Planned]) -> dict[str, str]:
     hashings = {each.name: hashlib.sha256() for each in plan}
     with ExitStack() as stack:
         hashers = [_Hasher(stack) for _ in range(_HASHERS)]
-        flusher = _Flusher(stack, draft)
+        flusher = Flusher(stack, draft)
         for each in plan:
             hasher = min(hashers, key=lambda hasher: hasher.given)
             for piece in pieces(each.tensor):
@@ -246,10 +246,17 @@ def _hash(parts: list[tuple[_Hashing, memoryview]]) -> None:
         hashing.update(data)
 
 
-class _Flusher:
-    """A thread that brings to the disk what has been written, while more is."""
+class Flushed(Protocol):
+    """An open file that can be brought to the disk."""
 
-    def __init__(self, stack: ExitStack, draft: Draft) -> None:
+    def flush(self) -> None:
+        """Bring to the disk what has been written."""
+
+
+class Flusher:
+    """A thread that brings to the disk what has been written, while more is; there from the first large share on."""
+
+    def __init__(self, stack: ExitStack, draft: Flushed) -> None:
         self._pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="flushing"))
         self._draft = draft
         self._running: Future[None] | None = None

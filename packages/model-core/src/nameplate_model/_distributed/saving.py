@@ -34,7 +34,7 @@ from nameplate_model._placement import is_time
 from nameplate_model._save import Checkpoint, files_for, not_written, save_files
 from nameplate_model._strips import Strip, strips_of
 from nameplate_model._sums import Sum, sum_of
-from nameplate_model._writer import Blank, Filled, Planned, header, planned, room_for_header
+from nameplate_model._writer import Blank, Filled, Flusher, Planned, bytes_of, header, planned, room_for_header
 from nameplate_model.errors import MissingRankError, SaveError
 
 _Files = list[dict[str, torch.Tensor]]
@@ -242,15 +242,17 @@ class _Saving:
         sent: dict[int, list[Portion]] = {}
         for (file, writer), portions in groupby(self._portions, key=lambda portion: (portion.file, portion.writer)):
             with ExitStack() as stack:
-                if writer == self.team.rank:
-                    draft = stack.enter_context(joined(self.folder, lent[file], self.team.ranks[0]))
-                    write = partial(write_strip, draft, lent[file])
-                else:
-                    write = _leave
-                for portion in portions:
-                    sums[file][portion.place] = _bring(portion, write)
-                    if writer != self.team.rank:
+                if writer != self.team.rank:
+                    for portion in portions:
+                        sums[file][portion.place] = _bring(portion, _leave)
                         sent.setdefault(writer, []).append(portion)
+                    continue
+                draft = stack.enter_context(joined(self.folder, lent[file], self.team.ranks[0]))
+                flusher = Flusher(stack, draft)
+                for portion in portions:
+                    sums[file][portion.place] = _bring(portion, partial(write_strip, draft, lent[file]))
+                    flusher.take(bytes_of(portion.part))
+                flusher.finish()
         self._hand_over(lent, sent)
         return [each for of_file in sums for each in of_file]
 
