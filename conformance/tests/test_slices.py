@@ -1,6 +1,7 @@
 """Laws about ranks: whom they judge, what they say of those they cannot judge, and what becomes of a dead rank."""
 
 import os
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -27,6 +28,12 @@ def judged(law: str, architecture: Architecture, profile: str = "glance") -> Res
     return Trial(Cell(architecture, all_laws()[law], "cpu"), PROFILES[profile]).result()
 
 
+@pytest.fixture
+def _found_by_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let other processes import this module, whichever way these tests were started."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+
+
 class DyingModel(ZooModel):
     """Ends its process when it is run on a rank other than the first."""
 
@@ -51,6 +58,7 @@ class WideModel(ZooModel):
         return {"y": super().forward(x)["y"] + self.added(x).sum()}
 
 
+@pytest.mark.usefixtures("_found_by_ranks")
 def test_a_declared_plan_is_judged():
     """The plan of a class is tried, with evidence; its uneven slices are put together again."""
     result = judged("K08", of(WideModel))
@@ -84,6 +92,7 @@ def test_a_class_that_nobody_can_import_is_not_judged(law: str):
     )
 
 
+@pytest.mark.usefixtures("_found_by_ranks")
 def test_a_rank_that_dies_is_blamed_on_what_it_was_doing():
     """Where one errand of a world kills a rank, its law fails and says so, and the laws about the others still hold."""
     loaded, ran = judged("K05", of(DyingModel)), judged("K09", of(DyingModel))

@@ -202,7 +202,7 @@ ADVISORIES: dict[str, Repository] = {
     "CVE-2026-1839 pickles beside the weights": inert(
         {"rng_state.pth": PICKLE, "training_args.bin": PICKLE, "optimizer.pt": PICKLE, "scheduler.pt": PICKLE}
     ),
-    "torch 189308 the metadata of a distributed checkpoint": pickled(".metadata", error="SourceNotFoundError"),
+    "torch 189308 the metadata of a distributed checkpoint": pickled(".metadata", says=".metadata"),
     "CVE-2025-1716 a pickle that installs a package": pickled(WEIGHTS, b"cpip._internal\nmain\n(S'install'\ntR."),
     "CVE-2025-10155 a pickle under another ending": pickled(
         "model.safetensors", error="CorruptFileError", says="model.safetensors"
