@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.scale.__main__ import OUTPUT
-from examples.scale.run import checkpoints
 from examples.training.judging import Epoch
 from examples.training.results import write_results
+from examples.training.run import checkpoints
 
 from nameplate_auto import AutoModelForImageClassification
 from nameplate_resnet import ResnetModelForImageClassification

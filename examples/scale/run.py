@@ -10,9 +10,6 @@ The number of an epoch is in the folder's name and nowhere else, so a model neve
 """
 
 import json
-import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import torch
 from examples.scale.recipe import PER_IMAGE
 from examples.training.judging import Epoch
 from examples.training.recipe import Recipe, new_optimizer, new_schedule
+from examples.training.run import checkpoints, refusal, remove
 from timm.scheduler import CosineLRScheduler
 from torch import distributed
 from torch.distributed import checkpoint
@@ -29,8 +27,6 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from nameplate_config.files import flush_folder, replace_file
 from nameplate_resnet import ResnetModelForImageClassification
-
-_EPOCH = re.compile(r"epoch-(\d{4,})")
 
 
 @dataclass(kw_only=True)
@@ -71,7 +67,7 @@ class ShardedRun:
         last = checkpoints(folder)[-1]
         state = json.loads((last / "training.json").read_bytes())
         if state["recipe"] != recipe.as_dict():
-            raise SystemExit("\n".join(_refusal(folder, recipe.as_dict(), state["recipe"])))
+            raise SystemExit("\n".join(refusal(folder, recipe.as_dict(), state["recipe"])))
         model = ResnetModelForImageClassification.from_pretrained(last / "model", device_mesh=mesh, plan="fsdp").train()
         optimizer = new_optimizer(model, recipe)
         run = cls(
@@ -108,7 +104,7 @@ class ShardedRun:
         leads = not distributed.get_rank()
         draft = folder / ".draft"
         if leads:
-            _remove(draft)  # which a run that was killed may have left
+            remove(draft)  # which a run that was killed may have left
         distributed.barrier()
         self.model.save_pretrained(draft / "model")
         checkpoint.save(
@@ -120,19 +116,11 @@ class ShardedRun:
         distributed.barrier()
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder, the oldest first."""
-    if not folder.is_dir():
-        return []
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))}
-    return [found[number] for number in sorted(found)]
-
-
 def _write_first(recipe: Recipe, folder: Path) -> None:
     """Write the checkpoint of epoch 0, in one process: a new model, the same one for the same seed."""
     torch.manual_seed(recipe.seed)
     draft = folder / ".draft"
-    _remove(draft)
+    remove(draft)
     ResnetModelForImageClassification(PER_IMAGE).save_pretrained(draft / "model")
     _publish(draft, folder, _state(recipe, 0, []))
 
@@ -147,14 +135,4 @@ def _publish(draft: Path, folder: Path, state: dict[str, Any]) -> None:
     draft.rename(folder / f"epoch-{len(state['history']):04}")
     flush_folder(folder)
     for older in checkpoints(folder)[:-1]:
-        _remove(older.rename(draft))  # under another name, since the removal could be interrupted
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _refusal(folder: Path, asked: dict[str, float], begun: dict[str, float]) -> Iterator[str]:
-    yield f"The run in {str(folder.parent)!r} was begun with other numbers."
-    yield from (f"  {name}: {begun[name]}, not {asked[name]}." for name in asked if begun.get(name) != asked[name])
-    yield "Go on with the same, or name another folder with --output."
+        remove(older.rename(draft))  # under another name, since the removal could be interrupted

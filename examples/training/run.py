@@ -84,7 +84,7 @@ class Run:
         """Write a checkpoint of this epoch into *folder*, whole or not at all, and remove those before it."""
         folder.mkdir(parents=True, exist_ok=True)
         draft, final = folder / ".draft", folder / f"epoch-{self.epoch:04}"
-        _remove(draft)
+        remove(draft)
         self.model.save_pretrained(draft / "model")
         self.average.module.save_pretrained(draft / "ema")
         state = io.BytesIO()
@@ -92,17 +92,17 @@ class Run:
         replace_file(draft / "training.pt", [state.getbuffer()])
         draft.rename(final)
         flush_folder(folder)
-        for older in _checkpoints(folder)[:-1]:
-            _remove(older.rename(draft))  # under another name, since the removal could be interrupted
+        for older in checkpoints(folder)[:-1]:
+            remove(older.rename(draft))  # under another name, since the removal could be interrupted
 
     def resume(self, folder: Path) -> None:
         """Go on from the last checkpoint in *folder*, if there is one."""
-        found = _checkpoints(folder)
+        found = checkpoints(folder)
         if not found:
             return
         state = torch.load(found[-1] / "training.pt", map_location="cpu", weights_only=True)
         if state["recipe"] != self.recipe.as_dict():
-            raise SystemExit("\n".join(_refusal(folder, self.recipe.as_dict(), state["recipe"])))
+            raise SystemExit("\n".join(refusal(folder, self.recipe.as_dict(), state["recipe"])))
         load_weights(self.model, found[-1] / "model")
         load_weights(self.average.module, found[-1] / "ema")
         self._set_state(state)
@@ -134,7 +134,7 @@ class Run:
             torch.cuda.set_rng_state_all(state["random_cuda"])
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, the oldest first."""
     if not folder.is_dir():
         return []
@@ -142,11 +142,13 @@ def _checkpoints(folder: Path) -> list[Path]:
     return [found[number] for number in sorted(found)]
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Remove a folder, if it is there."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refusal(folder: Path, asked: dict[str, float], begun: dict[str, float]) -> Iterator[str]:
+def refusal(folder: Path, asked: dict[str, float], begun: dict[str, float]) -> Iterator[str]:
+    """Yield what is said of a run that was begun with other numbers than are asked for."""
     yield f"The run in {str(folder.parent)!r} was begun with other numbers."
     yield from (f"  {name}: {begun[name]}, not {asked[name]}." for name in asked if begun.get(name) != asked[name])
     yield "Go on with the same, or name another folder with --output."
