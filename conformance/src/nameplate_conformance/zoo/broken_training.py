@@ -139,7 +139,10 @@ def _loading_thaws() -> Iterator[None]:
         self.layers[0].requires_grad_(requires_grad=False)
 
     def load(cls: type[ZooModel], source: Any, **kwargs: Any) -> Any:
-        return super(ZooModel, cls).from_pretrained(source, **kwargs).requires_grad_()
+        found = super(ZooModel, cls).from_pretrained(source, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found  # with what was loaded, if that was asked for
+        model.requires_grad_()
+        return found
 
     ZooModel.__init__ = init  # type: ignore[method-assign]
     ZooModel.from_pretrained = classmethod(load)  # type: ignore[method-assign,assignment]
