@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import pytest
@@ -24,6 +25,8 @@ from nameplate_config.files import (
     read_file,
     replace_file,
 )
+
+IN_MEMORY = Path("/dev", "shm")
 
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="FIFOs, links and modes are those of POSIX")
 
@@ -164,6 +167,29 @@ def test_a_published_draft_stays(tmp_path: Path):
     assert (before, draft.published) == (False, True)
     assert (tmp_path / "other").read_bytes() == b"01ab456789!"
     assert names_in(tmp_path) == ["other"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked to reserve room")
+def test_a_lent_draft_has_its_room_before_anything_is_written(tmp_path: Path):
+    """The file system has set aside what the parts of a draft are going to take, in whatever order they come."""
+    with Draft(tmp_path, "file") as draft:
+        draft.lend(1 << 20, b"token")
+        seen = (tmp_path / draft.name).stat()
+        draft.take_back()
+        draft.finish()
+
+    assert (seen.st_size, seen.st_blocks * 512 >= 1 << 20) == (1 << 20, True)
+
+
+@pytest.mark.skipif(not IN_MEMORY.is_dir(), reason="needs a file system in memory, which refuses at once")
+def test_a_draft_that_has_no_room_is_not_lent():
+    """More than the file system has is an error before anyone joins, and leaves nothing behind."""
+    with TemporaryDirectory(dir=IN_MEMORY) as folder:
+        whole = os.statvfs(folder)
+        with Draft(Path(folder), "file") as draft, pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            draft.lend(2 * whole.f_blocks * whole.f_frsize, b"token")
+
+        assert names_in(Path(folder)) == []
 
 
 # ---- taking turns

@@ -106,9 +106,9 @@ def _load_apart(rank, folder, different):
     ("different", "names", "shows"),
     [
         ({"version": "9.9"}, "version", "rank 1 has '9.9'"),
-        ({"plan": {"up": "colwise"}}, "plan", "rank 1 has \"{'up': 'colwise'}\""),
+        ({"plan": {"up": "colwise"}}, "plan", "rank 0 has 'fsdp', rank 1 has \"'up': 'colwise'\""),
         ({"other": True}, "model", "rank 1 has 'Other'"),
-        ({"dtype": "bfloat16"}, "options", "bfloat16"),
+        ({"dtype": "bfloat16"}, "options", "rank 0 has \"'dtype': 'checkpoint'\", rank 1 has \"'dtype': 'bfloat16'\""),
     ],
 )
 def test_ranks_that_want_different_loads_all_say_so(different, names, shows, folder):
@@ -170,7 +170,8 @@ def test_ranks_that_save_different_configs_all_say_so(folder):
     """One rank whose config has changed keeps all from saving; the folder holds what it held."""
     kind, text = _one_error(run_ranks(_save_apart, 2, folder, {"word": "mine"}))
     assert kind == "RanksDisagreeError"
-    assert text.startswith("the ranks cannot save together: they do not agree on the config")
+    assert text.startswith("the ranks cannot save together: they do not agree on the config\n")
+    assert 'rank 1 has \'  "word": "mine"' in text
     assert _level_in(folder) == 1.0
 
 

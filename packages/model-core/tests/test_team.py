@@ -80,6 +80,35 @@ def test_long_facts_are_shown_where_they_differ():
     assert f"options: rank 0 has …'{'x' * 14}dtype=0', rank 1 has …'{'x' * 14}dtype=1'" in text
 
 
+def _see_lines(rank, lines):
+    with together(range(len(lines)), "save", timeout=ENOUGH) as team:
+        team.agree(version="1", tensors=lines[rank], config=["{}"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([["a", "b"], ["a", "c"]], "rank 0 has 'b', rank 1 has 'c'"),
+        ([["a", "b"], ["a"]], "rank 0 has 'b', rank 1 has nothing that the others lack"),
+        ([["a"], ["a", "b", "c"]], "rank 0 has nothing that the others lack, rank 1 has 'b' and 1 more"),
+        ([["a", "b"], ["b", "a"]], "rank 1 and rank 0 have the same in another order"),
+        (
+            [["a", "b"], ["a", "b"], ["a", "d"], ["d", "e"]],
+            "ranks 0 and 1 have 'a' and 1 more, rank 2 has 'd', rank 3 has 'd' and 1 more",
+        ),
+        ([["x" * 90 + "b"], ["x" * 90 + "c"]], f"rank 0 has …'{'x' * 20}b', rank 1 has …'{'x' * 20}c'"),
+    ],
+)
+def test_ranks_whose_lines_differ_all_say_which(lines, said):
+    """Of long lists, the message shows the first lines that not all ranks have, and who has them."""
+    kind, text = _one_error(run_ranks(_see_lines, len(lines), lines))
+    assert kind == "RanksDisagreeError"
+    assert text == (
+        f"the ranks cannot save together: they do not agree on the tensors\n  tensors: {said}\n"
+        "  Give every rank the same arguments, the same files and the same versions."
+    )
+
+
 def _load_or_save(rank):
     with together([0, 1], "save" if rank else "load", timeout=ENOUGH) as team:
         team.agree(version="1")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parameter import is_lazy
 
 from nameplate_config import PreTrainedConfig, UnknownOptionError
@@ -56,7 +56,7 @@ def checkpoint_of(
     cls = class_of(model)
     ours = config.copy()  # never frozen
     ours.architectures = [cls.__name__]
-    ours.dtype = _floating_dtype(model)
+    ours.dtype = _floating_dtype(model, state)
     code = code_beside(config, cls)
     if code.files:
         ours.auto_map = dict(code.auto_map or {})
@@ -115,6 +115,25 @@ def check_state(state: object) -> None:
         raise UnknownOptionError(message)
 
 
+def is_left_to_first_rank(model: nn.Module, state: Mapping[str, Any]) -> bool:
+    """Whether a state dict is the empty one that a rank gets where torch has gathered all of it on the first.
+
+    `torch.distributed.checkpoint.state_dict` gathers so for ``full_state_dict=True, cpu_offload=True``.
+
+    Raises:
+        UnknownOptionError: If it is empty for no such reason: nobody would save the model's parameters.
+    """
+    if state or next(model.parameters(), None) is None:
+        return False
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
+        return True
+    message = sentences(
+        f"state_dict is empty, but {class_of(model).__name__} has parameters, of which the checkpoint would have none.",
+        "Leave it out to save the model's own, or save just the config with model.config.save_pretrained.",
+    )
+    raise UnknownOptionError(message)
+
+
 def _without_ignored(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a state dict without what the class says is not to be saved."""
     ignored = getattr(model, "_keys_to_ignore_on_save", None) or ()
@@ -126,14 +145,17 @@ def _without_ignored(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str,
     return {key: each for key, each in state.items() if not any(pattern.search(key) for pattern in patterns)}
 
 
-def _floating_dtype(model: nn.Module) -> str | None:
-    """Return the dtype of most floating parameters as text; Transformers records that of the first, which is the same.
+def _floating_dtype(model: nn.Module, state: Mapping[str, Any]) -> str | None:
+    """Return the dtype as which most of the floating parameters are saved, as text.
 
-    Only a model of several dtypes makes a difference, and there the order of construction must make none.
+    Transformers records that of the first, which is the same. Only a model of several dtypes makes a difference, and
+    there the order of construction must make none. What is saved counts, as in FSDP's mixed precision a parameter has
+    the dtype of its computations from a forward to the next.
     """
     amounts: Counter[str] = Counter()
-    for each in model.parameters():
-        if each.is_floating_point() and not is_lazy(each):
+    for name, parameter in model.named_parameters():
+        each = state.get(name, parameter)
+        if isinstance(each, torch.Tensor) and each.is_floating_point() and not is_lazy(parameter):
             amounts[_name_of(each.dtype)] += each.numel()
     return max(sorted(amounts), key=amounts.__getitem__, default=None)
 

@@ -20,7 +20,7 @@ from nameplate_model._auto_class import own_config, registered_for
 from nameplate_model._boxes import is_sharded
 from nameplate_model._checkpointing import GradientCheckpointing
 from nameplate_model._construct import is_deferred
-from nameplate_model._content import check_options, check_state, checkpoint_of, state_of
+from nameplate_model._content import check_options, check_state, checkpoint_of, is_left_to_first_rank, state_of
 from nameplate_model._heads import open_heads
 from nameplate_model._load import load
 from nameplate_model._materialize import materialize
@@ -202,7 +202,8 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             max_shard_size: The most bytes of one weight file: a number, ``"5GB"`` or ``"5GiB"``. Larger weights are
                 written as several files, side by side, and `model.safetensors.index.json`.
             variant: A word that becomes part of the names of the weight files, such as ``"fp16"``.
-            state_dict: What to save instead of the model's own state dict.
+            state_dict: What to save instead of the model's own state dict. A rank that gets an empty one, as from
+                torch's `get_model_state_dict` with ``full_state_dict=True``, leaves the saving to the first rank.
             layout: The name of one of the config class's `foreign_formats`: config and tensors are written in the words
                 of that library, which then loads the folder, as this one still does. None means our own.
             is_main_process: Whether this process saves at all: of many that call this, one should. Of no meaning where
@@ -242,7 +243,7 @@ class PreTrainedModel(GradientCheckpointing, Measures, metaclass=ModelMeta):
             return
         check_options(self, given)
         target = folder_of(folder)
-        if is_main_process:
+        if is_main_process and not (state_dict is not None and is_left_to_first_rank(self, state)):
             save_checkpoint(target, describe())
 
     def push_to_hub(

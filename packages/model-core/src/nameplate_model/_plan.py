@@ -96,7 +96,7 @@ class Sharing(NamedTuple):
             return cls(mesh, plan)
         message = sentences(
             f"device_mesh must be a torch DeviceMesh, or for a plan the sizes of its dimensions, found {shown(mesh)}.",
-            "Give sizes by name, as in {'dp': 4, 'tp': 2}.",
+            "Give sizes of at least 1 by name, as in {'dp': 4, 'tp': 2}.",
         )
         raise UnknownOptionError(message)
 

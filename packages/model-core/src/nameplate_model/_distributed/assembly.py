@@ -15,7 +15,8 @@ import time
 from collections.abc import Sequence
 
 from nameplate_model._distributed.board import Board
-from nameplate_model._distributed.verdict import Answer, Verdict, departure, named, verdict_on
+from nameplate_model._distributed.verdict import Answer, Verdict, departure, verdict_on
+from nameplate_model._distributed.wording import named
 from nameplate_model.errors import MissingRankError
 
 _GRACE = 10.0

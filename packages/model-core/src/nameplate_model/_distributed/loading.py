@@ -4,7 +4,6 @@ The load itself is the one of a single process, in `_load` and `_into`. It asks 
 than one process matters. How a model is cut is in `cutting.py`, how ranks read for each other in `sending.py`.
 """
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -30,8 +29,6 @@ from nameplate_model._report import LoadReport
 from nameplate_model._state import modules_of, slots
 from nameplate_model._weights import Weights
 from nameplate_model.errors import CheckpointError
-
-_LONGEST_FACT = 200
 
 _DEEPEST = 8
 """How many objects inside each other are told of: what is given as a plan may hold itself."""
@@ -69,7 +66,7 @@ class Ranks:
         from nameplate_model import __version__  # noqa: PLC0415 - asks the system for it
 
         mesh = f"{self.mesh.device_type} {tuple(self.mesh.mesh.shape)} of the ranks {self.mesh.mesh.tolist()}"
-        told = {name: _told(fact) for name, fact in {**facts, "plan": self.plan}.items()}
+        told = {name: _lines(fact) for name, fact in {**facts, "plan": self.plan}.items()}
         self._team.agree(version=__version__, checkpoint=_identity(weights), mesh=mesh, **told)
         behind = self._team.gather(any(file.remote for file in weights.files))
         mine = {"remote": any(behind), "random": _random_state(self.mesh)} if self._team.leads else None
@@ -92,8 +89,9 @@ class Ranks:
         Raises:
             RanksDisagreeError: If they have not.
         """
-        keys = (report.model, report.loaded, report.missing, report.unexpected, report.mismatched, report.renamed)
-        self._team.agree(report=f"{len(report.loaded)} tensors fit, {_digest(repr(keys))}")
+        keys = {"mismatched": report.mismatched, "renamed": report.renamed}
+        keys |= {"missing": report.missing, "unexpected": report.unexpected, "loaded": report.loaded}
+        self._team.agree(report=[report.model, *(f"{which}: {key}" for which, every in keys.items() for key in every)])
 
     def cut(self, model: nn.Module, placement: Placement, to_read: Collection[str]) -> None:
         """Turn the parameters of a model into DTensors, as the plan says; see `cutting.cut`."""
@@ -194,21 +192,18 @@ def to_mesh(value: object) -> DeviceMesh:
 # ---- facts
 
 
-def _identity(weights: Weights) -> str:
-    """Return what two checkpoints share only if they are the same: the digest of what their headers say."""
-    lines = [f"{name} {each.dtype} {tuple(each.shape)} {each.nbytes}" for name, each in weights.tensors.items()]
-    said = [repr(sorted(file.header.metadata.items())) for file in weights.files]
-    return _digest("\n".join([*sorted(lines), *said]))
+def _identity(weights: Weights) -> list[str]:
+    """Return what two checkpoints share only if they are the same: what their headers say."""
+    tensors = [f"{name} {each.dtype} {tuple(each.shape)} {each.nbytes}" for name, each in weights.tensors.items()]
+    said = [f"{key}: {text}" for file in weights.files for key, text in sorted(file.header.metadata.items())]
+    return [*sorted(tensors), *said]
 
 
-def _digest(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:16]}"
-
-
-def _told(value: object) -> str:
-    """Return a text that is the same on every rank if the value is, and has no addresses in it."""
-    text = _text(value)
-    return text if len(text) <= _LONGEST_FACT else f"{text[:_LONGEST_FACT]}… {_digest(text)}"
+def _lines(value: object) -> list[str]:
+    """Return what is the same on every rank if the value is, and has no addresses in it."""
+    if isinstance(value, Mapping):
+        return [f"{_text(key)}: {_text(item, 1)}" for key, item in value.items()]
+    return (value if isinstance(value, str) else _text(value)).splitlines()
 
 
 def _text(value: Any, depth: int = 0) -> str:

@@ -4,7 +4,6 @@ The steps are those of a save by one process, in `_save`. The leader goes throug
 lends them to all ranks, waits until their parts are on the disk, and adds the headers. Nobody gathers anything.
 """
 
-import hashlib
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,16 +82,18 @@ def _ranks_of(state: Mapping[str, torch.Tensor]) -> list[int]:
     return sorted({rank for mesh in meshes.values() for rank in root_of(mesh).mesh.flatten().tolist()})
 
 
-def _facts(checkpoint: Checkpoint, writers: str) -> dict[str, str]:
+def _facts(checkpoint: Checkpoint, writers: str) -> dict[str, str | list[str]]:
     """Return what all ranks must agree on."""
     from nameplate_model import __version__  # noqa: PLC0415 - asks the system for it
 
-    lines = [f"{name} {each.dtype} {tuple(each.shape)} {_cuts(name, each)}" for name, each in _tensors(checkpoint)]
     options = {"max_shard_size": checkpoint.limit, "variant": checkpoint.variant, "writers": writers}
     return {
         "version": __version__,
-        "tensors": f"{len(checkpoint.state)} tensors, {_digest(lines)}",
-        "config": _digest([checkpoint.config_text, *sorted((checkpoint.texts or {}).items())]),
+        "tensors": [
+            f"{name} {each.dtype} {tuple(each.shape)}{_cuts(name, each)}" for name, each in _tensors(checkpoint)
+        ],
+        "config": checkpoint.config_text.splitlines(),
+        "metadata": [f"{name}: {text}" for name, text in sorted((checkpoint.texts or {}).items())],
         "options": ", ".join(f"{name}={value!r}" for name, value in options.items()),
     }
 
@@ -101,16 +102,12 @@ def _tensors(checkpoint: Checkpoint) -> Iterable[tuple[str, torch.Tensor]]:
     return ((name, each) for name, each in checkpoint.state.items() if isinstance(each, torch.Tensor))
 
 
-def _cuts(name: str, tensor: torch.Tensor) -> object:
+def _cuts(name: str, tensor: torch.Tensor) -> str:
     if not is_sharded(tensor):
-        return None
+        return ""
     spec = spec_of(tensor, name)
-    return spec.cuts, spec.mesh_sizes
-
-
-def _digest(lines: Iterable[object]) -> str:
-    text = "\n".join(map(str, lines))
-    return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    axes = (f"{cut.dim}" + f" in {cut.factor} parts" * (cut.factor > 1) if cut else "none" for cut in spec.cuts)
+    return f", cut along {', '.join(axes)} on {spec.mesh_sizes} ranks"
 
 
 # ---- what the leader decides

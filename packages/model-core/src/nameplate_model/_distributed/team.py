@@ -6,10 +6,10 @@ collectives: so a wait has an end, whoever is missing has a name, and nothing st
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 from torch import distributed
 from torch.distributed import distributed_c10d
@@ -17,8 +17,10 @@ from torch.distributed import distributed_c10d
 from nameplate_config.wording import sentences
 from nameplate_model._distributed.assembly import Assembly
 from nameplate_model._distributed.board import Board
+from nameplate_model._distributed.comparing import Lines, differing, digest_of, outline, told_apart
 from nameplate_model._distributed.verdict import JSON, Answer, error_of, told
-from nameplate_model.errors import CheckpointError, MissingRankError
+from nameplate_model._distributed.wording import disagreement
+from nameplate_model.errors import CheckpointError, MissingRankError, RanksDisagreeError
 
 A_WHILE = 600.0
 """Seconds that a rank waits for the others where nobody says how long, or says what is no time."""
@@ -83,18 +85,39 @@ class Team:
         self._assembly = assembly
         self._over: Exception | None = None
 
-    def agree(self, **facts: str) -> None:
+    def agree(self, **facts: str | Lines) -> None:
         """Go on when all ranks have come and say the same.
 
         Args:
-            **facts: What must be equal, under a name for the message.
+            **facts: What must be equal, under a name for the message: a text, or lines of which the message shows
+                those that differ.
 
         Raises:
             RanksDisagreeError: If a fact differs, or what the ranks do.
             MissingRankError: If a rank does not come.
         """
-        if self._assembly is not None:
-            self._pass(self._assembly, {"what": self._what, "step": "agree", "facts": facts})
+        if self._assembly is None:
+            return
+        texts = {name: fact for name, fact in facts.items() if isinstance(fact, str)}
+        lists = {name: fact for name, fact in facts.items() if not isinstance(fact, str)}
+        digests = {name: digest_of(lines) for name, lines in lists.items()}
+        answer: Answer = {"what": self._what, "step": "agree", "facts": texts, "digests": digests}
+        apart = self._pass(self._assembly, answer)
+        if apart:
+            self._tell_apart({name: lists[name] for name in apart})
+
+    def _tell_apart(self, lists: Mapping[str, Lines]) -> NoReturn:
+        """Raise on every rank in what lists differ."""
+        outlines = self.share({name: outline(lines) for name, lines in lists.items()} if self.leads else None)
+        found = self.gather({name: differing(lines, outlines[name]) for name, lines in lists.items()})
+        said = ""
+        if self.leads:
+            others = {
+                name: {rank: each[name] for rank, each in zip(self.ranks[1:], found[1:], strict=True)} for name in lists
+            }
+            facts = [(name.replace("_", " "), told_apart(lists[name], others[name], self.rank)) for name in lists]
+            said = disagreement(self._what, facts)
+        raise RanksDisagreeError(self.share(said))
 
     def share(self, value: JSON | None) -> JSON:
         """Return what the leader gives, on every rank.

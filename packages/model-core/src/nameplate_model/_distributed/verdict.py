@@ -3,16 +3,14 @@
 Only functions from values to values: an answer and a verdict are what JSON can hold. `assembly.py` carries them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
 from nameplate_config import NameplateError
-from nameplate_config.wording import NAMES_LISTED, brief, listed, sentences, shown
+from nameplate_config.wording import NAMES_LISTED, brief, sentences
+from nameplate_model._distributed.wording import by_value, disagreement, first_apart, named, shown_from
 from nameplate_model.errors import CheckpointError, MissingRankError, RanksDisagreeError
-
-_BEFORE = 20
-"""Letters that a message shows of what two long texts share, before that in which they differ."""
 
 JSON: TypeAlias = Any
 """A value that JSON can hold."""
@@ -39,6 +37,7 @@ class Answer(TypedDict):
         what: What it does, such as ``"load"``.
         step: The kind of the phase.
         facts: On which all must agree.
+        digests: Of long lists on which all must agree; where they differ, the verdict has the names as its value.
         value: For the leader.
         error: What ended the operation on this rank.
         left: Whether it does not wait for the verdict.
@@ -47,6 +46,7 @@ class Answer(TypedDict):
     what: str
     step: str
     facts: NotRequired[dict[str, str]]
+    digests: NotRequired[dict[str, str]]
     value: NotRequired[JSON]
     error: NotRequired[Told]
     left: NotRequired[bool]
@@ -83,7 +83,13 @@ def verdict_on(answers: Mapping[int, Answer], ranks: Sequence[int], waited: str)
     apart = _apart(answers)
     if apart:
         return {"error": _told(RanksDisagreeError, apart)}
-    return {"value": answers[ranks[0]].get("value")}
+    leading = answers[ranks[0]]
+    if "digests" in leading:
+        every = [answer.get("digests", {}) for answer in answers.values()]
+        return {
+            "value": [name for name in leading["digests"] if any(each.get(name) != every[0][name] for each in every)]
+        }
+    return {"value": leading.get("value")}
 
 
 def departure(rank: int, answer: Answer) -> Verdict:
@@ -131,21 +137,15 @@ def _apart(answers: Mapping[int, Answer]) -> str:
     """Return in what answers differ: what the ranks do, at which phase they are, or what they see; else nothing."""
     doing = {rank: answer["what"] for rank, answer in answers.items()}
     if _differ(doing):
-        message = f"the ranks do not do the same: {_by_value(doing, str, 'want to')}"
+        message = f"the ranks do not do the same: {by_value(doing, str, 'want to')}"
         return sentences(message, "Call the same function on every rank, in the same order.")
     what = next(iter(doing.values()))
     steps = {rank: answer["step"] for rank, answer in answers.items()}
     if _differ(steps):
         message = f"the ranks cannot {what} together: they are at different steps of it"
-        return sentences(message, _by_value(steps, str, "are at"), "Give every rank the same arguments.")
+        return sentences(message, by_value(steps, str, "are at"), "Give every rank the same arguments.")
     facts = list(_facts_apart(answers))
-    if not facts:
-        return ""
-    return sentences(
-        f"the ranks cannot {what} together: they do not agree on the {listed(name for name, _ in facts)}",
-        *(f"{name}: {text}" for name, text in facts[:NAMES_LISTED]),
-        "Give every rank the same arguments, the same files and the same versions.",
-    )
+    return disagreement(what, facts) if facts else ""
 
 
 def _facts_apart(answers: Mapping[int, Answer]) -> Iterator[tuple[str, str]]:
@@ -153,50 +153,12 @@ def _facts_apart(answers: Mapping[int, Answer]) -> Iterator[tuple[str, str]]:
     for name in names:
         seen = {rank: answer.get("facts", {}).get(name, "") for rank, answer in answers.items()}
         if _differ(seen):
-            begin = _first_apart([*seen.values()])
-            yield name.replace("_", " "), _by_value(seen, partial(_from, begin), "have")
-
-
-def _first_apart(texts: Sequence[str]) -> int:
-    """Return from where texts should be shown, so that a short view of each shows in what it differs."""
-    shortest = min(map(len, texts))
-    alike = next((at for at, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), shortest)
-    return alike - _BEFORE if alike > _BEFORE + _BEFORE else 0
-
-
-def _from(begin: int, text: str) -> str:
-    return ("…" if begin else "") + shown(text[begin:])
+            begin = first_apart([*seen.values()])
+            yield name.replace("_", " "), by_value(seen, partial(shown_from, begin), "have")
 
 
 def _differ(seen: Mapping[int, str]) -> bool:
     return len(set(seen.values())) > 1
-
-
-def _by_value(seen: Mapping[int, str], show: Callable[[str], str], verb: str) -> str:
-    """Return who sees what: ``"ranks 0 and 2 have 'a', rank 1 has 'b'"``."""
-    ranks: dict[str, list[int]] = {}
-    for rank, value in seen.items():
-        ranks.setdefault(value, []).append(rank)
-    one = {"have": "has", "are at": "is at", "want to": "wants to"}[verb]
-    who = [f"{named(these)} {one if len(these) == 1 else verb} {show(value)}" for value, these in ranks.items()]
-    return listed(who)
-
-
-def named(ranks: Sequence[int]) -> str:
-    """Return how a message names ranks.
-
-    Args:
-        ranks: At least one.
-
-    Example:
-        >>> named([1]), named([1, 3]), named(range(8))
-        ('rank 1', 'ranks 1 and 3', 'ranks 0, 1, 2, 3, 4 and 3 more')
-    """
-    if len(ranks) == 1:
-        return f"rank {ranks[0]}"
-    if len(ranks) > NAMES_LISTED:
-        return f"ranks {listed(ranks)}"
-    return f"ranks {', '.join(map(str, ranks[:-1]))} and {ranks[-1]}"
 
 
 def told(error: BaseException) -> Told:
