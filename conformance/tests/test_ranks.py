@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -97,3 +98,19 @@ def test_a_job_must_be_found_by_others():
     """A function that other processes cannot find by name is refused."""
     with pytest.raises(RuntimeError, match=r"<lambda> is no function at the top of a module"):
         run_ranks(lambda rank: rank, 2)
+
+
+def test_a_script_that_asks_while_it_is_imported_is_told(tmp_path):
+    """A script without a guard, whose ranks would start ranks when they import it, fails at once with what to do."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from nameplate_conformance.instruments.ranks import run_ranks, values\n"
+        "def job(rank):\n    return rank\n"
+        "print(values(run_ranks(job, 2)))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert (
+        f"{script} asks for ranks while a rank imports it; put what asks for them under `if __name__ ==" in ended.stderr
+    )

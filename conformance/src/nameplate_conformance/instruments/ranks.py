@@ -41,6 +41,7 @@ _FOUND_USEFUL = ("pytest", "hypothesis", "safetensors.torch")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OF_A_LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK", "LOCAL_WORLD_SIZE")
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+_AS_IMPORTED = "__mp_main__"  # what `multiprocessing` calls a script, too, where it is not the one that runs
 _LONGEST_OUTPUT = 20_000
 _A_MOMENT = 0.005
 _TO_START = 300.0
@@ -123,6 +124,12 @@ def run_ranks(job: Job, world: int, *args: Any, patience: float = 60.0) -> list[
     Raises:
         RuntimeError: If the job is no function at the top of a module, or ranks cannot be started.
     """
+    if job.__module__ == _AS_IMPORTED:
+        message = (
+            f"{inspect.getfile(job)} asks for ranks while a rank imports it; "
+            'put what asks for them under `if __name__ == "__main__":`'
+        )
+        raise RuntimeError(message)
     request = {
         "job": _place(job),
         "args": bytes(ForkingPickler.dumps(args)),
@@ -374,7 +381,7 @@ def _found(file: str, module: str, name: str) -> Job:
 def _imported(file: str, name: str) -> ModuleType:
     if name != "__main__" and _origin(name) == file:
         return importlib.import_module(name)
-    alias = "__mp_main__" if name == "__main__" else name
+    alias = _AS_IMPORTED if name == "__main__" else name
     spec = importlib.util.spec_from_file_location(alias, file)
     assert spec is not None
     assert spec.loader is not None
