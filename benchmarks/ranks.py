@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.measure import Figures, Sample
+from benchmarks.ranks_start import run
 from benchmarks.report import Section, at_least, at_most, duration, noise
 from benchmarks.stack import Shape
 
@@ -104,28 +105,22 @@ _World = Callable[[], Sample]
 
 def _worlds(sources: Mapping[str, str], places: Mapping[str, str]) -> Iterator[tuple[str, tuple[_World, _World]]]:
     """Yield how to take a sample of each way: of its time, and of what it takes otherwise."""
-    from benchmarks import ranks_loading, ranks_saving  # noqa: PLC0415 - as above
-
     for place, folder in places.items():
         for way in SAVES:
             asked = way.name, way.cut, sources, folder
-            jobs = (ranks_saving.timed, ranks_saving.counted)
-            yield f"save, {place}: {way.title}", _pair(jobs, asked)
+            yield f"save, {place}: {way.title}", _pair("benchmarks.ranks_saving", asked)
     for way in LOADS:
-        jobs = (ranks_loading.timed, ranks_loading.counted)
-        yield f"load: {way.title}", _pair(jobs, (way.name, way.cut, sources))
+        yield f"load: {way.title}", _pair("benchmarks.ranks_loading", (way.name, way.cut, sources))
 
 
-def _pair(jobs: tuple[Callable[..., Any], Callable[..., Any]], asked: Sequence[Any]) -> tuple[_World, _World]:
-    return lambda: _sample(jobs[0], asked), lambda: _sample(jobs[1], asked)
+def _pair(module: str, asked: Sequence[Any]) -> tuple[_World, _World]:
+    return lambda: _sample(f"{module}:timed", asked), lambda: _sample(f"{module}:counted", asked)
 
 
-def _sample(job: Callable[..., Any], asked: Sequence[Any]) -> Sample:
+def _sample(job: str, asked: Sequence[Any]) -> Sample:
     """Run a world, and return the most that any rank says of each figure, or what all of them say together."""
-    from nameplate_conformance.instruments.ranks import run_ranks, values  # noqa: PLC0415 - as above
-
     started = time.perf_counter()
-    every = values(run_ranks(job, RANKS, *asked, patience=_PATIENCE))
+    every = run(job, RANKS, asked, _PATIENCE)
     wall = time.perf_counter() - started
     answers = {name: max(each[name] for each in every) for name in every[0]}
     for name in _OF_ALL & answers.keys():

@@ -7,6 +7,7 @@ only what this process and its own forks have written is ever unpacked.
 """
 
 import atexit
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -242,6 +243,7 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
     """
     for name in modules:
         importlib.import_module(name)
+    gc.freeze()  # or each rank would copy all of this memory when it looks for garbage
     connection = Connection(descriptor)
     with suppress(EOFError, ConnectionError):
         while True:
