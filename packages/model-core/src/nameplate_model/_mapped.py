@@ -10,6 +10,7 @@ import re
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ _ENTRY = 8  # bytes of the page map for each page
 _LAST = 7 if sys.byteorder == "little" else 0  # where in an entry its highest byte is
 _PRESENT, _SWAPPED, _OF_FILE = 0x80, 0x40, 0x20  # bits of that byte
 _OWN = bytes(bool(mark & _SWAPPED or (mark & _PRESENT and not mark & _OF_FILE)) for mark in range(256))
+_OF_FILES = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) ...p ([0-9a-f]+) ([0-9a-f:]+) ([1-9][0-9]*)\b", re.MULTILINE)
 _MOST_RUNS = 50_000  # with more changes here and there, reading everything takes no longer
 
 
@@ -36,7 +38,7 @@ class _Region(NamedTuple):
     begin: int
     end: int
     offset: int
-    identity: tuple[str, str]
+    identity: tuple[bytes, bytes]
     changed: Sequence[tuple[int, int]] = ()
 
 
@@ -119,11 +121,8 @@ def _changed(page_map: int, begin: int, end: int) -> list[tuple[int, int]] | Non
 
 def _private_mappings() -> list[_Region]:
     """Return the pieces of this process' address space that are private mappings of files."""
-    found: list[_Region] = []
-    with open("/proc/self/maps", "rb") as file:  # noqa: PTH123 - as bytes: a path may be anything
-        for line in file:
-            span, mode, offset, device, inode, *_ = line.decode("ascii", "replace").split()
-            if mode.endswith("p") and inode != "0":
-                begin, end = (int(part, 16) for part in span.split("-"))
-                found.append(_Region(begin, end, int(offset, 16), (device, inode)))
-    return found
+    maps = Path("/proc/self/maps").read_bytes()  # as bytes: a path may be anything
+    return [
+        _Region(int(begin, 16), int(end, 16), int(offset, 16), (device, inode))
+        for begin, end, offset, device, inode in _OF_FILES.findall(maps)
+    ]
