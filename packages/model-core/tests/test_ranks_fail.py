@@ -171,7 +171,7 @@ def test_ranks_that_save_different_configs_all_say_so(folder):
     kind, text = _one_error(run_ranks(_save_apart, 2, folder, {"word": "mine"}))
     assert kind == "RanksDisagreeError"
     assert text.startswith("the ranks cannot save together: they do not agree on the config\n")
-    assert 'rank 1 has \'  "word": "mine"' in text
+    assert 'rank 1 has \'"word": "mine"' in text
     assert _level_in(folder) == 1.0
 
 

@@ -203,7 +203,8 @@ def test_a_trip_through_timm_keeps_every_bit(kwargs: dict[str, Any]):
         theirs = in_timm(there)
         warnings.simplefilter("ignore")  # its own
         save_for_hf(theirs, back, safe_serialization=True)
-        again = ResnetModelForImageClassification.from_pretrained(back)
+        # copied, because the products of matrices may round otherwise where these are mapped at another alignment
+        again = ResnetModelForImageClassification.from_pretrained(back, memory="copy")
 
         assert same(theirs, model.model)
         assert same(again, model)
