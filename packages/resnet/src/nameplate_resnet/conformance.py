@@ -115,9 +115,9 @@ _OF_PIXELS = frozenset({"layernorm2d", "rmsnorm2d", "simplenorm2d"})
 def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
     """Return drawn arguments with what their blocks, anti-aliasing and normalisation ask of others.
 
-    The last stage, whose maps may be a single pixel, has two channels for each group: one alone has no variance. Where
-    the channels of a pixel are normalised, there are enough of them that their variance is not mere rounding, also in
-    the head of a segmentation, which has a fourth.
+    The last stage, whose maps may be a single pixel, has two channels for each group, as every layer has where all
+    channels are one group: one alone has no variance. Where the channels of a pixel are normalised, there are enough of
+    them that their variance is not mere rounding, also in the head of a segmentation, which has a fourth.
     """
     fitted = dict(drawn)
     if len(set(drawn["block_type"])) == 1:  # four of a kind
@@ -129,6 +129,8 @@ def _fitted(drawn: dict[str, Any]) -> dict[str, Any]:
     if drawn["norm_layer"] == "groupnorm":
         stem = {"stem_type": "deep", "stem_width": 32} if drawn["stem_type"] else {}
         fitted |= {**stem, "channels": (32, 32, 32, 64), "base_width": 64, "block_reduce_first": 1}
+    if drawn["norm_layer"] == "groupnorm1":
+        fitted |= {"base_width": 64, "block_reduce_first": 1}
     return fitted
 
 
