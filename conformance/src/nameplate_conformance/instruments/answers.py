@@ -76,6 +76,11 @@ def close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one.to(wide), other.to(wide), rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
+def in_float64(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return inputs whose floating tensors are float64; the others are the same objects."""
+    return {name: each.double() if each.is_floating_point() else each for name, each in inputs.items()}
+
+
 def require_close(before: Any, after: Any, when: str) -> int:
     """Require two answers to have the same names and, up to rounding, values; return how many tensors they have."""
     one, other = named(before), named(after)

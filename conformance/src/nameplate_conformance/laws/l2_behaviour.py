@@ -8,7 +8,14 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from nameplate_conformance.instruments.answers import another_batch, batch_size, close, named, require_promised
+from nameplate_conformance.instruments.answers import (
+    another_batch,
+    batch_size,
+    close,
+    in_float64,
+    named,
+    require_promised,
+)
 from nameplate_conformance.instruments.bits import bits, every_tensor, output_bits, require_same, state_bits
 from nameplate_conformance.instruments.copies import pickled
 from nameplate_conformance.instruments.overlaps import in_common, same_objects
@@ -88,9 +95,9 @@ def rows_are_independent(case: Case, evidence: Evidence) -> None:
     batches = _batches(case)
     by_row, apart = _rows_apart(model, batches, rows)
     if apart:  # a norm of next to nothing amplifies rounding, of which there is none to see in float64
-        wide = [{name: _widened(each) for name, each in batch.items()} for batch in batches]
         with suppress(RuntimeError, TypeError):  # it makes tensors of a dtype of its own
-            apart = [name for name in apart if name in _rows_apart(model.double(), wide, rows)[1]]
+            _, still = _rows_apart(model.double(), [in_float64(batch) for batch in batches], rows)
+            apart = [name for name in apart if name in still]
     require(not apart, f"answered in another batch, the same rows differ: {', '.join(apart[:4])}")
     if not by_row:
         inapplicable("no output has a row for each row of the inputs")
@@ -106,10 +113,6 @@ def _rows_apart(
     fewer = min(batch_size(batch) for batch in batches)
     by_row = [name for name in one if one[name].dim() and len(one[name]) == rows]
     return by_row, [name for name in by_row if not close(one[name][:fewer], other[name][:fewer])]
-
-
-def _widened(each: torch.Tensor) -> torch.Tensor:
-    return each.double() if each.is_floating_point() else each
 
 
 @law("M14", "a copy is the same model", level=2, needs=["M05", "M07"])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nameplate_conformance.instruments.answers import in_float64
 from nameplate_conformance.instruments.bits import (
     Bits,
     bits,
@@ -161,7 +162,7 @@ def _answer_in_float64(case: Case, model: PreTrainedModel) -> dict[str, Bits] | 
     if case.device.type == "mps":
         return None
     wide = model.double()
-    inputs = {name: each.double() if each.is_floating_point() else each for name, each in case.inputs(wide).items()}
+    inputs = in_float64(case.inputs(wide))
     try:
         with torch.no_grad():
             return output_bits(wide(**inputs))
